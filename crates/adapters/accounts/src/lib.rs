@@ -1,0 +1,1 @@
+//! Room of `accounts`; furnished by its first commit.

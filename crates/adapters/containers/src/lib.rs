@@ -1,0 +1,1 @@
+//! Room of `containers`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `peer`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `proto`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `registry`; furnished by its first commit.

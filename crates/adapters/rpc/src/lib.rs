@@ -1,0 +1,1 @@
+//! Room of `rpc`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `store`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `tpm`; furnished by its first commit.

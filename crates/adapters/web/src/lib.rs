@@ -1,0 +1,1 @@
+//! Room of `web`; furnished by its first commit.

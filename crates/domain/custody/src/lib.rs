@@ -1,0 +1,1 @@
+//! Room of `custody`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `estate`; furnished by its first commit.

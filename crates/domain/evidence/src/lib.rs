@@ -1,0 +1,1 @@
+//! Room of `evidence`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `issuer`; furnished by its first commit.

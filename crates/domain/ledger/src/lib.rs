@@ -1,0 +1,1 @@
+//! Room of `ledger`; furnished by its first commit.

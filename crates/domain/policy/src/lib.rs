@@ -1,0 +1,1 @@
+//! Room of `policy`; furnished by its first commit.

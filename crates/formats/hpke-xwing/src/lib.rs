@@ -1,0 +1,1 @@
+//! Room of `hpke-xwing`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `jose`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `oci-crypt`; furnished by its first commit.

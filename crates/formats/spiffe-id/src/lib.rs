@@ -1,0 +1,1 @@
+//! Room of `spiffe-id`; furnished by its first commit.

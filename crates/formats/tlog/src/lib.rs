@@ -1,0 +1,1 @@
+//! Room of `tlog`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `tpm-quote`; furnished by its first commit.

@@ -1,0 +1,1 @@
+//! Room of `agent`; furnished by its first commit.

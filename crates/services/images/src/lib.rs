@@ -1,0 +1,1 @@
+//! Room of `images`; furnished by its first commit.

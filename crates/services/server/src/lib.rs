@@ -1,0 +1,1 @@
+//! Room of `server`; furnished by its first commit.
