@@ -1,0 +1,3 @@
+module bailiwick.test/hpkejudge
+
+go 1.26
