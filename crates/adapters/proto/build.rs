@@ -28,13 +28,16 @@ const CONTAINERD: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    // Comments of others are no Rust documentation: their links and indented lines would warn.
+    let mut containerd = protox::compile(CONTAINERD, [Path::new("proto")])?;
+    for file in &mut containerd.file {
+        // Comments of others are no Rust documentation: their links and indented lines would warn.
+        file.source_code_info = None;
+    }
     tonic_prost_build::configure()
         .build_server(false)
         .build_transport(false)
-        .disable_comments(["."])
         .include_file("containerd.rs")
-        .compile_fds(protox::compile(CONTAINERD, [Path::new("proto")])?)?;
+        .compile_fds(containerd)?;
     for (files, to) in [(OURS, "ours.rs"), (SPIFFE, "spiffe.rs")] {
         tonic_prost_build::configure()
             .build_transport(false)
