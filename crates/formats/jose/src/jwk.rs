@@ -169,6 +169,14 @@ impl Jwk {
         x509::parse(der)
     }
 
+    /// A key from PKCS#1's `RSAPublicKey` (RFC 8017).
+    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, JwkError> {
+        let (n, e) = x509::rsa_numbers(der).map_err(|_| JwkError::Member {
+            member: "RSAPublicKey",
+        })?;
+        Self::from_rsa(n, e)
+    }
+
     /// The key as an X.509 `SubjectPublicKeyInfo`.
     pub fn to_spki_der(&self) -> Result<Vec<u8>, JwkError> {
         let der: Result<PublicKeyX509Der<'static>, _> = match &self.material {

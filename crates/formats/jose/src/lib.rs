@@ -5,7 +5,9 @@ mod base64url;
 mod jwk;
 mod key;
 
+pub mod jwe;
 pub mod jws;
+pub mod key_file;
 pub mod strict_json;
 
 pub use algorithm::Algorithm;

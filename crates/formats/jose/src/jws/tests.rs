@@ -192,3 +192,26 @@ fn a_header_that_contradicts_the_signer_is_not_signed() {
     let refused = sign_compact(&Header::new(Algorithm::Es384), b"", &key);
     assert!(matches!(refused, Err(SignError::WrongAlgorithm { .. })));
 }
+
+proptest::proptest! {
+    #[test]
+    fn hostile_texts_are_an_error_and_no_crash(token in "[A-Za-z0-9_=. -]{0,200}|.{0,60}") {
+        let key = EcdsaP256Key::generate().unwrap();
+        proptest::prop_assert!(verify(&token, &key).is_err());
+        let _ = decode_unverified_header(&token).is_ok();
+    }
+
+    #[test]
+    fn hostile_headers_are_an_error_and_no_crash(header in "\\{?(\"(alg|typ|kid|crit)\":(\"ES256\"|1|null|\\[\\]|\\{\\}),?){0,4}\\}?") {
+        let key = EcdsaP256Key::generate().unwrap();
+        proptest::prop_assert!(verify(&signed(&header, &key), &key).is_err());
+    }
+
+    #[test]
+    fn hostile_keys_are_an_error_and_no_crash(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        proptest::prop_assert!(crate::Jwk::from_spki_der(&bytes).is_err());
+        proptest::prop_assert!(crate::Jwk::from_pkcs1_der(&bytes).is_err());
+        proptest::prop_assert!(EcdsaP256Key::from_pkcs8(&bytes).is_err());
+        proptest::prop_assert!(crate::strict_json::from_slice::<crate::JwkSet>(&bytes).is_err());
+    }
+}
