@@ -1,0 +1,103 @@
+//! Writing an image to a registry.
+
+use std::sync::Arc;
+
+use images::{BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+
+use super::Options;
+use super::client::Client;
+use super::thread::NetworkThread;
+use super::upload::{Upload, same_digest};
+use crate::error::RegistryError;
+use crate::reference::{RemoteReference, Version};
+
+/// A registry that an image is written to. The tag changes last, in one request.
+///
+/// Its methods wait for the network; call them from a thread that no asynchronous run-time drives.
+pub struct RemoteTarget {
+    client: Arc<Client>,
+    thread: NetworkThread,
+    tag: Version,
+}
+
+impl RemoteTarget {
+    /// Prepares to write; asks nothing yet.
+    ///
+    /// # Errors
+    /// When the name is a digest, credentials or authorities can't be read, or the client can't be made.
+    pub fn open(reference: &RemoteReference, options: &Options) -> Result<Self, RegistryError> {
+        let tag = match reference.version() {
+            tag @ Version::Tag(_) => tag.clone(),
+            Version::Digest(_) => return Err(RegistryError::DigestAsTarget),
+        };
+        Ok(Self {
+            client: Arc::new(Client::new(reference, options)?),
+            thread: NetworkThread::start()?,
+            tag,
+        })
+    }
+
+    fn put(&self, version: Version, manifest: &RawManifest) -> Result<(), RegistryError> {
+        let client = Arc::clone(&self.client);
+        let manifest = manifest.clone();
+        self.thread
+            .run(async move { put(&client, &version, &manifest).await })
+    }
+}
+
+impl ImageTarget for RemoteTarget {
+    fn holds(&self, id: &BlobId) -> Result<bool, PortError> {
+        let client = Arc::clone(&self.client);
+        let id = *id;
+        Ok(self.thread.run(async move { holds(&client, id).await })?)
+    }
+
+    fn write_blob(&self) -> Result<Box<dyn BlobWriter + '_>, PortError> {
+        Ok(Box::new(Upload::begin(&self.thread, &self.client)?))
+    }
+
+    fn write_manifest(&self, manifest: &RawManifest) -> Result<(), PortError> {
+        Ok(self.put(Version::Digest(manifest.id().digest), manifest)?)
+    }
+
+    fn publish(&self, root: &RawManifest) -> Result<(), PortError> {
+        Ok(self.put(self.tag.clone(), root)?)
+    }
+}
+
+async fn holds(client: &Client, id: BlobId) -> Result<bool, RegistryError> {
+    let url = client.url(&format!("blobs/{}", id.digest))?;
+    let answer = client.send(&url, |http| http.head(url.clone())).await?;
+    match answer.status() {
+        StatusCode::OK => {
+            let size = answer.headers().get(CONTENT_LENGTH);
+            Ok(size.is_some_and(|size| size.as_bytes() == id.size.to_string().as_bytes()))
+        }
+        StatusCode::NOT_FOUND => Ok(false),
+        _ => Err(client.failure(answer).await),
+    }
+}
+
+async fn put(
+    client: &Client,
+    version: &Version,
+    manifest: &RawManifest,
+) -> Result<(), RegistryError> {
+    let url = client.url(&format!("manifests/{version}"))?;
+    let answer = client
+        .send(&url, |http| {
+            http.put(url.clone())
+                .header(CONTENT_TYPE, &manifest.media_type)
+                .body(manifest.bytes.clone())
+        })
+        .await?;
+    if !matches!(
+        answer.status(),
+        StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED
+    ) {
+        return Err(client.failure(answer).await);
+    }
+    same_digest(&answer, manifest.id().digest)
+}

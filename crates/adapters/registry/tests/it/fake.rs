@@ -1,0 +1,408 @@
+//! A registry in this process that behaves, or misbehaves as told.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, Response, StatusCode};
+use estate::Digest;
+use registry::{Options, Reference};
+
+/// What the registry does wrong, or demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Honest,
+    /// Announces the whole blob and hangs up in the middle.
+    TruncatesBlobs,
+    /// Sends a blob without its length, and too much of it.
+    SendsMore,
+    /// Sends as many bytes, but others.
+    FlipsABit,
+    /// Announces another length than the blob has.
+    LiesAboutLength,
+    /// Answers everything with this status.
+    Status(u16),
+    /// A manifest that never ends.
+    EndlessManifest,
+    /// Answers a digest with another manifest.
+    OtherManifest,
+    /// Wants a token, which costs a name and a password.
+    Bearer,
+    /// Wants a name and a password.
+    Basic,
+    /// Wants a token and then refuses it.
+    RefusesToken,
+    /// Sends for the token to a place without TLS.
+    ForeignRealm,
+    /// Sends for blobs to a place without TLS.
+    RedirectsBlobsAway,
+    /// Sends uploads to a place without TLS.
+    UploadsAway,
+    /// Ends uploads in their middle.
+    RefusesUploads,
+    /// Says it stored something else.
+    StoresOther,
+}
+
+#[derive(Default)]
+pub(crate) struct Inside {
+    pub(crate) blobs: HashMap<String, Vec<u8>>,
+    pub(crate) manifests: HashMap<String, (String, Vec<u8>)>,
+    pub(crate) uploads: HashMap<String, Vec<u8>>,
+    pub(crate) cancelled: usize,
+    pub(crate) requests: Vec<String>,
+    next: usize,
+}
+
+type Shared = Arc<(Mood, Mutex<Inside>)>;
+
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    shared: Shared,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Fake {
+    pub(crate) fn start(mood: Mood) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared: Shared = Arc::new((mood, Mutex::default()));
+        let app = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&shared));
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self {
+            address,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn reference(&self, rest: &str) -> Reference {
+        format!("docker://{}/{rest}", self.address).parse().unwrap()
+    }
+
+    pub(crate) fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
+        look(&mut self.shared.1.lock().unwrap())
+    }
+
+    pub(crate) fn put_blob(&self, bytes: &[u8]) -> images::BlobId {
+        let id = images::BlobId::of(bytes);
+        self.inside(|inside| inside.blobs.insert(id.digest.to_string(), bytes.to_vec()));
+        id
+    }
+
+    pub(crate) fn put_manifest(&self, tag: &str, media_type: &str, bytes: &[u8]) -> images::BlobId {
+        let id = images::BlobId::of(bytes);
+        let entry = (media_type.to_owned(), bytes.to_vec());
+        self.inside(|inside| {
+            inside
+                .manifests
+                .insert(id.digest.to_string(), entry.clone());
+            inside.manifests.insert(tag.to_owned(), entry);
+        });
+        id
+    }
+
+    /// Waits until `done` is true of the inside.
+    pub(crate) fn wait_for(&self, done: impl Fn(&Inside) -> bool) {
+        for _ in 0..500 {
+            if self.inside(|inside| done(inside)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it did not happen");
+    }
+
+    /// Options with a file of credentials for this registry.
+    pub(crate) fn with_login(&self, directory: &std::path::Path) -> Options {
+        let path = directory.join("auth.json");
+        // name:word
+        let text = format!(
+            r#"{{"auths":{{"{}":{{"auth":"bmFtZTp3b3Jk"}}}}}}"#,
+            self.address
+        );
+        std::fs::write(&path, text).unwrap();
+        Options {
+            auth_files: vec![directory.join("missing.json"), path],
+            ..Options::default()
+        }
+    }
+}
+
+const LOGIN: &str = "Basic bmFtZTp3b3Jk";
+const TOKEN: &str = "Bearer t0ken";
+
+async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body> {
+    let (mood, inside) = &*shared;
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    inside
+        .lock()
+        .unwrap()
+        .requests
+        .push(format!("{} {path}", parts.method));
+    if path == "/token" {
+        return token(&parts.headers, &query);
+    }
+    if let Some(refusal) = gate(*mood, &parts.headers) {
+        return refusal;
+    }
+    if let Mood::RefusesUploads = mood {
+        if parts.method == Method::PATCH {
+            let mut body = body.into_data_stream();
+            let _ = tokio_stream::StreamExt::next(&mut body).await;
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "too much");
+        }
+    }
+    // A stream that breaks leaves nothing behind.
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let mut inside = inside.lock().unwrap();
+    let Some(rest) = path.strip_prefix("/v2/team/app/") else {
+        return status(StatusCode::NOT_FOUND);
+    };
+    match rest.split_once('/') {
+        Some(("manifests", name)) => manifest(
+            *mood,
+            &mut inside,
+            &parts.method,
+            name,
+            &parts.headers,
+            bytes,
+        ),
+        Some(("blobs", name)) if name.starts_with("sha256:") => {
+            blob(*mood, &inside, &parts.method, name)
+        }
+        Some(("blobs", name)) => upload(*mood, &mut inside, &parts.method, name, &query, &bytes),
+        _ => status(StatusCode::NOT_FOUND),
+    }
+}
+
+fn token(headers: &HeaderMap, query: &str) -> Response<Body> {
+    let known = headers
+        .get("authorization")
+        .is_some_and(|value| value == LOGIN);
+    if !known
+        || !query.contains("service=fake")
+        || !query.contains("scope=repository%3Ateam%2Fapp%3Apull%2Cpush")
+    {
+        return refuse(StatusCode::UNAUTHORIZED, "who are you");
+    }
+    Response::new(Body::from(r#"{"access_token":"t0ken","expires_in":60}"#))
+}
+
+fn gate(mood: Mood, headers: &HeaderMap) -> Option<Response<Body>> {
+    let sent = headers
+        .get("authorization")
+        .map(|value| value.to_str().unwrap());
+    let host = headers.get("host").unwrap().to_str().unwrap();
+    let challenge = |realm: &str| {
+        format!(r#"Bearer realm="{realm}",service="fake",scope="repository:team/app:pull,push""#)
+    };
+    let (wanted, challenge) = match mood {
+        Mood::Status(code) => return Some(refuse(StatusCode::from_u16(code).unwrap(), "no\u{7}")),
+        Mood::Bearer => (TOKEN, challenge(&format!("http://{host}/token"))),
+        Mood::RefusesToken => ("nothing", challenge(&format!("http://{host}/token"))),
+        Mood::ForeignRealm => (TOKEN, challenge("http://auth.example/token")),
+        Mood::Basic => (LOGIN, "Basic realm=\"fake\"".to_owned()),
+        _ => return None,
+    };
+    if sent == Some(wanted) {
+        return None;
+    }
+    let mut answer = refuse(StatusCode::UNAUTHORIZED, "authentication required");
+    answer
+        .headers_mut()
+        .insert("www-authenticate", challenge.parse().unwrap());
+    Some(answer)
+}
+
+fn manifest(
+    mood: Mood,
+    inside: &mut Inside,
+    method: &Method,
+    name: &str,
+    headers: &HeaderMap,
+    bytes: Bytes,
+) -> Response<Body> {
+    if method == Method::PUT {
+        let media_type = headers
+            .get("content-type")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let digest = Digest::of(&bytes).to_string();
+        inside
+            .manifests
+            .insert(digest.clone(), (media_type.clone(), bytes.to_vec()));
+        inside
+            .manifests
+            .insert(name.to_owned(), (media_type, bytes.to_vec()));
+        let told = if mood == Mood::StoresOther {
+            Digest::of("other").to_string()
+        } else {
+            digest
+        };
+        return Response::builder()
+            .status(201)
+            .header("docker-content-digest", told)
+            .body(Body::empty())
+            .unwrap();
+    }
+    if mood == Mood::EndlessManifest {
+        let chunks =
+            std::iter::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 65536])));
+        return Response::new(Body::from_stream(tokio_stream::iter(chunks)));
+    }
+    let found = if mood == Mood::OtherManifest {
+        inside.manifests.values().next()
+    } else {
+        inside.manifests.get(name)
+    };
+    match found {
+        Some((media_type, bytes)) => Response::builder()
+            .header("content-type", format!("{media_type}; charset=utf-8"))
+            .body(Body::from(bytes.clone()))
+            .unwrap(),
+        None => refuse(StatusCode::NOT_FOUND, "unknown"),
+    }
+}
+
+fn blob(mood: Mood, inside: &Inside, method: &Method, name: &str) -> Response<Body> {
+    let Some(bytes) = inside.blobs.get(name) else {
+        return refuse(StatusCode::NOT_FOUND, "unknown");
+    };
+    if method == Method::HEAD {
+        return Response::builder()
+            .header("content-length", bytes.len())
+            .body(Body::empty())
+            .unwrap();
+    }
+    let mut bytes = bytes.clone();
+    let parts =
+        |parts: Vec<Result<Vec<u8>, std::io::Error>>| Body::from_stream(tokio_stream::iter(parts));
+    match mood {
+        Mood::TruncatesBlobs => {
+            let length = bytes.len();
+            bytes.truncate(length / 2);
+            let body = parts(vec![Ok(bytes), Err(std::io::ErrorKind::BrokenPipe.into())]);
+            Response::builder()
+                .header("content-length", length)
+                .body(body)
+                .unwrap()
+        }
+        Mood::SendsMore => Response::new(parts(vec![Ok(bytes), Ok(b"more".to_vec())])),
+        Mood::LiesAboutLength => {
+            bytes.push(0);
+            Response::new(Body::from(bytes))
+        }
+        Mood::FlipsABit => {
+            bytes[0] ^= 1;
+            Response::new(Body::from(bytes))
+        }
+        Mood::RedirectsBlobsAway => redirect("http://cdn.example/blob"),
+        _ => Response::new(Body::from(bytes)),
+    }
+}
+
+fn upload(
+    mood: Mood,
+    inside: &mut Inside,
+    method: &Method,
+    name: &str,
+    query: &str,
+    bytes: &Bytes,
+) -> Response<Body> {
+    let at = |location: String| {
+        Response::builder()
+            .status(202)
+            .header("location", location)
+            .body(Body::empty())
+            .unwrap()
+    };
+    let session = name.trim_start_matches("uploads/").to_owned();
+    match *method {
+        Method::POST if mood == Mood::UploadsAway => at("http://cdn.example/upload".to_owned()),
+        Method::POST => {
+            inside.next += 1;
+            let session = inside.next.to_string();
+            inside.uploads.insert(session.clone(), Vec::new());
+            at(format!("/v2/team/app/blobs/uploads/{session}?state=1"))
+        }
+        Method::PATCH => {
+            inside
+                .uploads
+                .get_mut(&session)
+                .unwrap()
+                .extend_from_slice(bytes);
+            at(format!("{session}?state=2"))
+        }
+        Method::PUT => {
+            let stored = inside.uploads.remove(&session).unwrap();
+            let digest = Digest::of(&stored).to_string();
+            if query != format!("state=2&digest={}", digest.replace(':', "%3A")) {
+                return refuse(StatusCode::BAD_REQUEST, "digest invalid");
+            }
+            inside.blobs.insert(digest, stored);
+            let mut answer = status(StatusCode::CREATED);
+            if mood == Mood::StoresOther {
+                answer.headers_mut().insert(
+                    "docker-content-digest",
+                    Digest::of("other").to_string().parse().unwrap(),
+                );
+            }
+            answer
+        }
+        Method::DELETE => {
+            inside.uploads.remove(&session);
+            inside.cancelled += 1;
+            status(StatusCode::NO_CONTENT)
+        }
+        _ => status(StatusCode::METHOD_NOT_ALLOWED),
+    }
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn redirect(location: &str) -> Response<Body> {
+    Response::builder()
+        .status(307)
+        .header("location", location)
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn refuse(code: StatusCode, message: &str) -> Response<Body> {
+    let text = format!(
+        r#"{{"errors":[{{"code":"X","message":"{}"}}]}}"#,
+        message
+            .escape_default()
+            .to_string()
+            .replace("\\u{7}", "\\u0007")
+    );
+    Response::builder()
+        .status(code)
+        .body(Body::from(text))
+        .unwrap()
+}

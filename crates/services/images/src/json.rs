@@ -1,0 +1,134 @@
+//! JSON objects of others, kept as they are written: a changed member moves nothing else.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The members of an object, in their order, each with its value as the author wrote it.
+///
+/// A doubled member is refused: two readers could each believe another one of the two.
+#[derive(Debug, Clone, Default)]
+pub struct RawObject(Vec<(String, Box<RawValue>)>);
+
+impl RawObject {
+    /// The value of `name`, if it is there and not `null`.
+    ///
+    /// # Errors
+    /// When the value is of another kind.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
+        match self.0.iter().find(|(key, _)| key == name) {
+            Some((_, value)) => serde_json::from_str(value.get()),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a member has this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// Writes `value` where `name` stands, or at the end.
+    ///
+    /// # Errors
+    /// When the value has no JSON form.
+    pub fn set(&mut self, name: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
+        let value = serde_json::value::to_raw_value(value)?;
+        match self.0.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+        Ok(())
+    }
+
+    /// Takes `name` away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(key, _)| key != name);
+    }
+
+    /// The names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+}
+
+impl Serialize for RawObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for RawObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RawObjectVisitor)
+    }
+}
+
+struct RawObjectVisitor;
+
+impl<'de> Visitor<'de> for RawObjectVisitor {
+    type Value = RawObject;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
+        let mut members = RawObject::default();
+        while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            if members.has(&key) {
+                return Err(A::Error::custom(format_args!(
+                    "member `{}` is there twice",
+                    key.escape_debug()
+                )));
+            }
+            if members.0.len() == MEMBER_LIMIT {
+                return Err(A::Error::custom("an object has too many members"));
+            }
+            members.0.push((key, value));
+        }
+        Ok(members)
+    }
+}
+
+/// Looking for a doubled name takes time quadratic in their number.
+const MEMBER_LIMIT: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untouched_members_stay_as_written() {
+        let text = r#"{"z":1.50,"a":{"y" : 1e3, "b":"\u00e9"},"n":12345678901234567890123}"#;
+        let mut members: RawObject = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&members).unwrap(), text);
+        members.set("z", &"new").unwrap();
+        members.set("more", &1).unwrap();
+        members.remove("n");
+        assert_eq!(
+            serde_json::to_string(&members).unwrap(),
+            r#"{"z":"new","a":{"y" : 1e3, "b":"\u00e9"},"more":1}"#
+        );
+    }
+
+    #[test]
+    fn a_doubled_member_is_refused() {
+        let doubled = serde_json::from_str::<RawObject>(r#"{"a":1,"\u0061":2}"#);
+        assert!(doubled.unwrap_err().to_string().contains("twice"));
+    }
+
+    #[test]
+    fn null_reads_as_absent() {
+        let members: RawObject = serde_json::from_str(r#"{"a":null}"#).unwrap();
+        assert_eq!(members.read::<String>("a").unwrap(), None);
+        assert!(members.read::<String>("b").unwrap().is_none());
+    }
+}

@@ -1,0 +1,347 @@
+//! Manifests and indexes as we hold them: parsed where this room must look, raw everywhere else.
+
+mod descriptor;
+
+pub(crate) use descriptor::Descriptor;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::ImageError;
+use crate::json::RawObject;
+use crate::media::{self, Document};
+use crate::ports::{BlobId, ImageSource, MANIFEST_LIMIT};
+
+/// A manifest or index exactly as it lies in the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawManifest {
+    /// Its media type, as the registry or its descriptor tells it.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl RawManifest {
+    /// Digest and size of the bytes.
+    #[must_use]
+    pub fn id(&self) -> BlobId {
+        BlobId::of(&self.bytes)
+    }
+}
+
+/// What a name of an image stands for.
+#[derive(Debug)]
+pub(crate) enum Root {
+    Manifest(Manifest),
+    Index(Index),
+}
+
+impl Root {
+    /// Reads what the source's name stands for.
+    pub(crate) fn fetch(source: &dyn ImageSource) -> Result<Self, ImageError> {
+        Self::parse(&source.root().map_err(ImageError::Source)?)
+    }
+
+    fn parse(raw: &RawManifest) -> Result<Self, ImageError> {
+        let members = object(raw)?;
+        let announced = announced_type(raw, &members)?;
+        match media::document(&announced) {
+            Some(Document::Manifest) => {
+                Manifest::from_members(members, announced, raw.id()).map(Self::Manifest)
+            }
+            Some(Document::Index) => Index::from_members(members, announced).map(Self::Index),
+            None => Err(ImageError::UnknownDocument {
+                media_type: announced,
+            }),
+        }
+    }
+}
+
+/// An image manifest.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    members: RawObject,
+    media_type: String,
+    /// Digest and size as it was read.
+    pub(crate) id: BlobId,
+    pub(crate) config: Descriptor,
+    /// From the bottom up.
+    pub(crate) layers: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// Reads the manifest that an entry of an index names.
+    pub(crate) fn fetch(source: &dyn ImageSource, entry: &Descriptor) -> Result<Self, ImageError> {
+        let raw = fetch_raw(source, entry)?;
+        match Root::parse(&raw)? {
+            Root::Manifest(manifest) => Ok(manifest),
+            Root::Index(_) => Err(ImageError::NestedIndex),
+        }
+    }
+
+    fn from_members(
+        members: RawObject,
+        media_type: String,
+        id: BlobId,
+    ) -> Result<Self, ImageError> {
+        let config = required(&members, "config")?;
+        let layers: Vec<Box<RawValue>> = required(&members, "layers")?;
+        if layers.len() > LAYER_LIMIT {
+            return Err(ImageError::TooManyLayers);
+        }
+        Ok(Self {
+            config: Descriptor::parse(config)?,
+            layers: layers
+                .into_iter()
+                .map(Descriptor::parse)
+                .collect::<Result<_, _>>()?,
+            members,
+            media_type,
+            id,
+        })
+    }
+
+    /// Whether nothing in it is a file system: an attestation that a builder put beside the image.
+    pub(crate) fn is_attestation(&self) -> bool {
+        !self.layers.is_empty()
+            && self
+                .layers
+                .iter()
+                .all(|layer| layer.media_type == media::IN_TOTO)
+    }
+
+    /// The manifest in OCI's form, with the descriptors as they stand now and all else as it was.
+    pub(crate) fn to_raw(&self) -> Result<RawManifest, ImageError> {
+        let media_type = media::to_oci(&self.media_type).to_owned();
+        let mut members = self.members.clone();
+        retype(&mut members, &media_type)?;
+        set(&mut members, "config", &self.config)?;
+        set(&mut members, "layers", &self.layers)?;
+        finished(&members, media_type)
+    }
+}
+
+/// A list of manifests, one per platform.
+#[derive(Debug)]
+pub(crate) struct Index {
+    members: RawObject,
+    media_type: String,
+    pub(crate) entries: Vec<Descriptor>,
+}
+
+impl Index {
+    fn from_members(members: RawObject, media_type: String) -> Result<Self, ImageError> {
+        let entries: Vec<Box<RawValue>> = required(&members, "manifests")?;
+        if entries.len() > ENTRY_LIMIT {
+            return Err(ImageError::TooManyPlatforms);
+        }
+        Ok(Self {
+            entries: entries
+                .into_iter()
+                .map(Descriptor::parse)
+                .collect::<Result<_, _>>()?,
+            members,
+            media_type,
+        })
+    }
+
+    /// The index in OCI's form, with the entries as they stand now and all else as it was.
+    pub(crate) fn to_raw(&self) -> Result<RawManifest, ImageError> {
+        let media_type = media::to_oci(&self.media_type).to_owned();
+        let mut members = self.members.clone();
+        retype(&mut members, &media_type)?;
+        set(&mut members, "manifests", &self.entries)?;
+        finished(&members, media_type)
+    }
+}
+
+/// Reads the document that an entry names and checks that it is the one.
+pub(crate) fn fetch_raw(
+    source: &dyn ImageSource,
+    entry: &Descriptor,
+) -> Result<RawManifest, ImageError> {
+    if entry.id.size > MANIFEST_LIMIT {
+        return Err(ImageError::TooLarge {
+            digest: entry.id.digest,
+        });
+    }
+    let raw = source.manifest(&entry.id).map_err(ImageError::Source)?;
+    if raw.id() != entry.id {
+        return Err(ImageError::WrongDigest {
+            digest: entry.id.digest,
+        });
+    }
+    Ok(RawManifest {
+        media_type: entry.media_type.clone(),
+        ..raw
+    })
+}
+
+/// A document as an object; anything else is not an image.
+fn object(raw: &RawManifest) -> Result<RawObject, ImageError> {
+    if raw.id().size > MANIFEST_LIMIT {
+        return Err(ImageError::TooLarge {
+            digest: raw.id().digest,
+        });
+    }
+    let members: RawObject = serde_json::from_slice(&raw.bytes).map_err(ImageError::Malformed)?;
+    match members
+        .read::<u64>("schemaVersion")
+        .map_err(ImageError::Malformed)?
+    {
+        Some(2) => {}
+        _ => return Err(ImageError::UnknownSchema),
+    }
+    // A manifest that is also an index would be one thing to us and another to a runtime.
+    if members.has("manifests") && (members.has("layers") || members.has("config")) {
+        return Err(ImageError::Ambiguous);
+    }
+    Ok(members)
+}
+
+/// The document's own media type where it has one, which then must be the one it is served under.
+fn announced_type(raw: &RawManifest, members: &RawObject) -> Result<String, ImageError> {
+    let own: Option<String> = members.read("mediaType").map_err(ImageError::Malformed)?;
+    match own {
+        Some(own) if own == raw.media_type || media::document(&raw.media_type).is_none() => Ok(own),
+        Some(_) => Err(ImageError::Ambiguous),
+        None => Ok(raw.media_type.clone()),
+    }
+}
+
+fn required<T: for<'de> Deserialize<'de>>(
+    members: &RawObject,
+    name: &'static str,
+) -> Result<T, ImageError> {
+    members
+        .read(name)
+        .map_err(ImageError::Malformed)?
+        .ok_or(ImageError::Missing { member: name })
+}
+
+fn set(
+    members: &mut RawObject,
+    name: &str,
+    value: &impl serde::Serialize,
+) -> Result<(), ImageError> {
+    members.set(name, value).map_err(ImageError::Malformed)
+}
+
+/// Docker's documents name their type; OCI's may leave it out, and then it stays out.
+fn retype(members: &mut RawObject, media_type: &str) -> Result<(), ImageError> {
+    if members.has("mediaType") {
+        set(members, "mediaType", &media_type)?;
+    }
+    Ok(())
+}
+
+fn finished(members: &RawObject, media_type: String) -> Result<RawManifest, ImageError> {
+    let bytes = serde_json::to_vec(members).map_err(ImageError::Malformed)?;
+    let raw = RawManifest { media_type, bytes };
+    if raw.id().size > MANIFEST_LIMIT {
+        return Err(ImageError::TooLarge {
+            digest: raw.id().digest,
+        });
+    }
+    Ok(raw)
+}
+
+/// No builder comes near; overlay file systems end at 500.
+const LAYER_LIMIT: usize = 1024;
+const ENTRY_LIMIT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(media_type: &str, text: &str) -> RawManifest {
+        RawManifest {
+            media_type: media_type.to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        }
+    }
+
+    fn descriptor(media_type: &str) -> String {
+        let id = BlobId::of(b"x");
+        format!(
+            r#"{{"digest":"{}","size":1,"mediaType":"{media_type}","zz":[1.0]}}"#,
+            id.digest
+        )
+    }
+
+    #[test]
+    fn what_we_do_not_know_stays() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","artifactType":"a/b","config":{},"layers":[{}],"subject":{{"x":1e2}},"annotations":{{"b":"1","a":"2"}}}}"#,
+            media::OCI_MANIFEST,
+            descriptor(media::OCI_CONFIG),
+            descriptor("a/layer"),
+        );
+        let Root::Manifest(manifest) = Root::parse(&raw(media::OCI_MANIFEST, &text)).unwrap()
+        else {
+            panic!("a manifest")
+        };
+        assert_eq!(
+            String::from_utf8(manifest.to_raw().unwrap().bytes).unwrap(),
+            text
+        );
+    }
+
+    #[test]
+    fn dockers_types_become_ocis() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#,
+            media::DOCKER_LIST
+        );
+        let Root::Index(index) = Root::parse(&raw(media::DOCKER_LIST, &text)).unwrap() else {
+            panic!("an index")
+        };
+        let written = index.to_raw().unwrap();
+        assert_eq!(written.media_type, media::OCI_INDEX);
+        assert!(
+            String::from_utf8(written.bytes)
+                .unwrap()
+                .contains(media::OCI_INDEX)
+        );
+    }
+
+    #[test]
+    fn two_faces_are_refused() {
+        let both = r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
+        assert!(matches!(
+            Root::parse(&raw(media::OCI_INDEX, both)),
+            Err(ImageError::Ambiguous)
+        ));
+        let other = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#,
+            media::OCI_INDEX
+        );
+        assert!(matches!(
+            Root::parse(&raw(media::OCI_MANIFEST, &other)),
+            Err(ImageError::Ambiguous)
+        ));
+    }
+
+    #[test]
+    fn schema_one_is_refused() {
+        let old = raw(
+            "application/vnd.docker.distribution.manifest.v1+json",
+            r#"{"schemaVersion":1}"#,
+        );
+        assert!(matches!(Root::parse(&old), Err(ImageError::UnknownSchema)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..512)) {
+            let _ = Root::parse(&RawManifest { media_type: media::OCI_MANIFEST.to_owned(), bytes });
+        }
+
+        #[test]
+        fn no_json_panics(text in r#"\{"schemaVersion":2,"(layers|manifests|config)":(\[\]|\{\}|null|[0-9]{1,40}|"[a-z\\]{0,8}"|\[\{"digest":"[a-z0-9:]{0,80}"\}\])\}"#) {
+            for media_type in [media::OCI_MANIFEST, media::OCI_INDEX, "text/plain"] {
+                let _ = Root::parse(&raw(media_type, &text));
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Descriptors: what a manifest says about a blob.
+
+use estate::Digest;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::error::ImageError;
+use crate::json::RawObject;
+use crate::ports::BlobId;
+
+/// Media type, digest, size and annotations; members that we do not know are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Descriptor {
+    members: RawObject,
+    annotations: RawObject,
+    pub(crate) media_type: String,
+    pub(crate) id: BlobId,
+}
+
+impl Descriptor {
+    pub(super) fn parse(raw: Box<RawValue>) -> Result<Self, ImageError> {
+        let members: RawObject = serde_json::from_str(raw.get()).map_err(ImageError::Malformed)?;
+        let digest: String = super::required(&members, "digest")?;
+        let digest = digest
+            .parse::<Digest>()
+            .map_err(|source| ImageError::UnknownDigest { source })?;
+        Ok(Self {
+            annotations: members
+                .read("annotations")
+                .map_err(ImageError::Malformed)?
+                .unwrap_or_default(),
+            media_type: super::required(&members, "mediaType")?,
+            id: BlobId {
+                digest,
+                size: super::required(&members, "size")?,
+            },
+            members,
+        })
+    }
+
+    /// The annotations with their names; a value that is not a text is an error.
+    pub(crate) fn annotations(&self) -> Result<Vec<(String, String)>, ImageError> {
+        self.annotations
+            .names()
+            .map(|name| Ok((name.to_owned(), self.annotation(name)?.unwrap_or_default())))
+            .collect()
+    }
+
+    /// The value of one annotation.
+    pub(crate) fn annotation(&self, name: &str) -> Result<Option<String>, ImageError> {
+        self.annotations.read(name).map_err(ImageError::Malformed)
+    }
+
+    /// Says `value` under `name`.
+    pub(crate) fn annotate(&mut self, name: &str, value: &str) -> Result<(), ImageError> {
+        super::set(&mut self.annotations, name, &value)?;
+        super::set(&mut self.members, "annotations", &self.annotations)
+    }
+
+    /// Takes every annotation away whose name begins with `prefix`.
+    pub(crate) fn strip_annotations(&mut self, prefix: &str) -> Result<(), ImageError> {
+        let names: Vec<String> = self
+            .annotations
+            .names()
+            .filter(|name| name.starts_with(prefix))
+            .map(str::to_owned)
+            .collect();
+        for name in &names {
+            self.annotations.remove(name);
+        }
+        if self.annotations.names().next().is_none() {
+            self.members.remove("annotations");
+            return Ok(());
+        }
+        super::set(&mut self.members, "annotations", &self.annotations)
+    }
+
+    /// Describes other bytes from now on. Addresses of the former bytes, and the bytes themselves where they were
+    /// embedded, go: they would be a second truth, and after encryption the plain one.
+    pub(crate) fn describe(&mut self, media_type: &str, id: BlobId) -> Result<(), ImageError> {
+        super::set(&mut self.members, "mediaType", &media_type)?;
+        super::set(&mut self.members, "digest", &id.digest)?;
+        super::set(&mut self.members, "size", &id.size)?;
+        if id != self.id {
+            self.members.remove("urls");
+            self.members.remove("data");
+        }
+        media_type.clone_into(&mut self.media_type);
+        self.id = id;
+        Ok(())
+    }
+
+    /// Whether the bytes ride in the descriptor itself.
+    pub(crate) fn embeds_data(&self) -> bool {
+        self.members.has("data")
+    }
+
+    /// A member that the platform of an index entry is written in, as text for people.
+    pub(crate) fn platform(&self) -> Option<String> {
+        let platform: RawObject = self.members.read("platform").ok()??;
+        let part = |name: &str| platform.read::<String>(name).ok().flatten();
+        let mut text = format!("{}/{}", part("os")?, part("architecture")?);
+        if let Some(variant) = part("variant") {
+            text.push('/');
+            text.push_str(&variant);
+        }
+        Some(text)
+    }
+}
+
+impl Serialize for Descriptor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.members.serialize(serializer)
+    }
+}

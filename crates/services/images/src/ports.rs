@@ -1,0 +1,143 @@
+//! What this room asks of the world: somewhere to read an image from, and somewhere to write one.
+
+use std::error::Error;
+use std::fmt;
+
+use estate::Digest;
+
+use crate::error::Kind;
+use crate::manifest::RawManifest;
+
+/// Where an image is read from.
+///
+/// Nothing that comes out is trusted: this room checks the digest and the size of every manifest and of every blob.
+pub trait ImageSource: Sync {
+    /// The manifest or index that the name of this source stands for.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be read, or it is larger than [`MANIFEST_LIMIT`].
+    fn root(&self) -> Result<RawManifest, PortError>;
+
+    /// The manifest or index with this digest.
+    ///
+    /// # Errors
+    /// As [`ImageSource::root`].
+    fn manifest(&self, id: &BlobId) -> Result<RawManifest, PortError>;
+
+    /// The bytes of a blob, as a stream that ends with an error when it holds another number of bytes than `id.size`.
+    ///
+    /// # Errors
+    /// When there is no such blob, or it can't be opened.
+    fn blob(&self, id: &BlobId) -> Result<Box<dyn BlobReader + '_>, PortError>;
+}
+
+/// Where an image is written to. Nothing is visible under its final name before [`ImageTarget::publish`] returns.
+pub trait ImageTarget: Sync {
+    /// Whether a blob with these bytes lies there already.
+    ///
+    /// # Errors
+    /// When the target can't tell.
+    fn holds(&self, id: &BlobId) -> Result<bool, PortError>;
+
+    /// Begins a blob whose digest is told when it is finished; dropping the writer forgets the blob.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    fn write_blob(&self) -> Result<Box<dyn BlobWriter + '_>, PortError>;
+
+    /// Adds a manifest or index that a later one names by digest.
+    ///
+    /// # Errors
+    /// When the target refuses it.
+    fn write_manifest(&self, manifest: &RawManifest) -> Result<(), PortError>;
+
+    /// Puts everything written so far under the final name, all at once or not at all.
+    ///
+    /// # Errors
+    /// When the target refuses; the name then stands for what it stood for before.
+    fn publish(&self, root: &RawManifest) -> Result<(), PortError>;
+}
+
+/// A blob on its way in.
+pub trait BlobReader: Send {
+    /// Fills the front of `buffer` and says how many bytes that were; 0 is the end.
+    ///
+    /// # Errors
+    /// When the stream broke, or had more or fewer bytes than announced.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError>;
+}
+
+/// A blob on its way out.
+pub trait BlobWriter: Send {
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// When they could not be written.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PortError>;
+
+    /// Ends the blob and stores it under its digest, which the caller computed over all that it wrote.
+    ///
+    /// # Errors
+    /// When it could not be stored, or the target computed another digest.
+    fn finish(self: Box<Self>, digest: &Digest) -> Result<(), PortError>;
+}
+
+/// Digest and size of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlobId {
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+}
+
+impl BlobId {
+    /// The id of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self {
+            digest: Digest::of(bytes),
+            size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Why a source or a target did not do what it was asked for.
+///
+/// Ports are implemented above this layer, so the cause is a closed box; what this room needs to know is its [`Kind`].
+#[derive(Debug)]
+pub struct PortError {
+    kind: Kind,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+impl PortError {
+    /// A failure of `kind`, explained by `cause`.
+    pub fn new(kind: Kind, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            kind,
+            cause: Box::new(cause),
+        }
+    }
+
+    /// Which exit code this failure deserves.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl Error for PortError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+/// The largest manifest, index or configuration that is read.
+pub const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
