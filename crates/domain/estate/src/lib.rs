@@ -3,15 +3,48 @@
 //! The bottom room of the domain. Files come in as text, a validated [`Estate`] comes out; nothing here reads a disk,
 //! a clock or a network. Names, digests and times are parsed once, here, and trusted afterwards.
 
+mod boot;
+mod cases;
+mod change;
+mod credentials;
+mod datasets;
 mod digest;
+mod effect;
+mod estate;
+mod files;
+mod grants;
+mod identities;
+mod images;
+mod inventory;
 mod names;
 mod numbers;
+mod people;
+mod places;
+mod read;
+mod run;
+mod source;
+mod span;
 mod time;
 
+pub use boot::{BootProfile, BootState, PcrIndex, PcrIndexError};
+pub use cases::{Ask, AskError, AskObject, Case, Given, Never, TestFile, Want};
+pub use change::{Change, ChangeId, ChangeRecord, ChangeSignature, Effect, ObjectKind, Verb, diff};
+pub use credentials::{Credential, Database, DatabaseKind, DatabaseUrl, DatabaseUrlError, Grants};
+pub use datasets::{DataSet, Register};
 pub use digest::{Digest, DigestError, EstateHash};
+pub use estate::{Estate, PolicyScope, PolicyText};
+pub use grants::{Grant, GrantError, Privilege, SqlIdent};
+pub use identities::{Identity, IdentityFacts, PathTemplate, PathTemplateError, Variable};
+pub use images::{ImageSet, Promoter, Quality, QualityError};
+pub use inventory::{Attest, Cluster, Kubernetes, Node};
 pub use names::{
     BootProfileName, ClusterName, CredentialName, DataSetName, DatabaseName, ImageSetName, LeaseId,
     LocationName, NameError, NodeName, PersonId, RuleId, SecretName, TeamName, TenantName,
 };
 pub use numbers::{Assurance, AssuranceError, Epoch, PolicyVersion};
+pub use people::{Approvals, OidcSubject, People, Person};
+pub use places::{IpPrefix, IpPrefixError, Location, LocationKind, LocationKindError};
+pub use run::{MountGroup, RunRules};
+pub use source::{Conflict, EstateError, Problem};
+pub use span::{Span, SpanError};
 pub use time::{Timestamp, TimestampError};

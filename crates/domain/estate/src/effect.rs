@@ -1,0 +1,195 @@
+//! Whether a change to one object widens access. Whatever is not shown to narrow or to change nothing, widens.
+
+use std::collections::BTreeMap;
+
+use crate::change::{Effect, ObjectKind, Verb};
+use crate::credentials::{Credential, Grants};
+use crate::datasets::DataSet;
+use crate::images::ImageSet;
+use crate::inventory::Node;
+use crate::{BootProfile, Estate};
+
+pub(crate) fn effect_of_change(
+    kind: ObjectKind,
+    name: &str,
+    verb: Verb,
+    old: &Estate,
+    new: &Estate,
+) -> Effect {
+    match verb {
+        Verb::Added => added(kind),
+        Verb::Removed => removed(kind, name),
+        Verb::Changed => changed(kind, name, old, new).unwrap_or(Effect::Widening),
+    }
+}
+
+fn added(kind: ObjectKind) -> Effect {
+    match kind {
+        ObjectKind::Test => Effect::Neutral,
+        ObjectKind::Approvals | ObjectKind::Duties => Effect::Narrowing,
+        _ => Effect::Widening,
+    }
+}
+
+fn removed(kind: ObjectKind, name: &str) -> Effect {
+    match kind {
+        ObjectKind::Policy if name == "guardrails" => Effect::Widening,
+        // A test guards, a template that goes lets the next one apply, a rule of approval holds people back.
+        ObjectKind::Test | ObjectKind::Identities | ObjectKind::Approvals | ObjectKind::Duties => {
+            Effect::Widening
+        }
+        // A person who goes leaves fewer to agree; what they could do is gone.
+        _ => Effect::Narrowing,
+    }
+}
+
+/// `None` when it can't be shown not to widen.
+fn changed(kind: ObjectKind, name: &str, old: &Estate, new: &Estate) -> Option<Effect> {
+    match kind {
+        ObjectKind::Team => {
+            let (old, new) = (old.people.teams.get(name)?, new.people.teams.get(name)?);
+            new.is_subset(old).then_some(Effect::Narrowing)
+        }
+        ObjectKind::DataSet => dataset(old.datasets.get(name)?, new.datasets.get(name)?),
+        ObjectKind::Node => node(
+            old.inventory.nodes.get(name)?,
+            new.inventory.nodes.get(name)?,
+        ),
+        ObjectKind::BootProfile => boot(
+            old.inventory.boots.get(name)?,
+            new.inventory.boots.get(name)?,
+        ),
+        ObjectKind::ImageSet => image_set(old.images.get(name)?, new.images.get(name)?),
+        ObjectKind::Credential => {
+            let find = |estate: &Estate| estate.credentials.credentials.get(name).cloned();
+            credential(&find(old)?, &find(new)?)
+        }
+        ObjectKind::Approvals => {
+            let rule = |estate: &Estate| approval(estate, name);
+            rule(old)?
+                .iter()
+                .all(|(team, wanted)| rule(new).is_some_and(|rule| rule.get(team) >= Some(wanted)))
+                .then_some(Effect::Narrowing)
+        }
+        _ => None,
+    }
+}
+
+fn approval(estate: &Estate, name: &str) -> Option<BTreeMap<String, usize>> {
+    let approve = &estate.people.approve;
+    match name {
+        "inventory" => Some(approve.inventory.clone()),
+        "people" => Some(approve.people.clone()),
+        "dataset" => Some(approve.dataset.clone()),
+        _ => None,
+    }
+}
+
+fn dataset(old: &DataSet, new: &DataSet) -> Option<Effect> {
+    let DataSet {
+        name: _,
+        owner,
+        tenant,
+        register: _,
+        min_assurance,
+        max_lease,
+        outage_grace,
+        keep_trail,
+    } = new;
+    let same_decider = *owner == old.owner && *tenant == old.tenant;
+    let narrower = *min_assurance >= old.min_assurance
+        && *max_lease <= old.max_lease
+        && *outage_grace <= old.outage_grace
+        && *keep_trail >= old.keep_trail;
+    let equal = *min_assurance == old.min_assurance
+        && *max_lease == old.max_lease
+        && *outage_grace == old.outage_grace
+        && *keep_trail == old.keep_trail;
+    match (same_decider, narrower, equal) {
+        (true, _, true) => Some(Effect::Neutral),
+        (true, true, false) => Some(Effect::Narrowing),
+        _ => None,
+    }
+}
+
+fn node(old: &Node, new: &Node) -> Option<Effect> {
+    let Node {
+        name: _,
+        cluster,
+        location,
+        attest,
+        ek,
+        replaced,
+        serial: _,
+        boot,
+    } = new;
+    let same = *cluster == old.cluster
+        && *location == old.location
+        && *attest == old.attest
+        && *ek == old.ek
+        && *boot == old.boot;
+    let banned = replaced.is_superset(&old.replaced);
+    match (same, banned, *replaced == old.replaced) {
+        (true, _, true) => Some(Effect::Neutral),
+        (true, true, false) => Some(Effect::Narrowing),
+        _ => None,
+    }
+}
+
+fn boot(old: &BootProfile, new: &BootProfile) -> Option<Effect> {
+    new.accept
+        .iter()
+        .all(|(file, state)| old.accept.get(file) == Some(state))
+        .then_some(Effect::Narrowing)
+}
+
+fn image_set(old: &ImageSet, new: &ImageSet) -> Option<Effect> {
+    let ImageSet {
+        name: _,
+        owner,
+        dataset,
+        repository: _,
+        must_be,
+        keep,
+        max_age,
+        digests,
+        promoters,
+        run,
+    } = new;
+    let at_most = |new: Option<u64>, old: Option<u64>| match (new, old) {
+        (Some(new), Some(old)) => new <= old,
+        (_, None) => true,
+        (None, Some(_)) => false,
+    };
+    let narrower = *owner == old.owner
+        && *dataset == old.dataset
+        && must_be.is_superset(&old.must_be)
+        && at_most(keep.map(u64::from), old.keep.map(u64::from))
+        && at_most(
+            max_age.map(|age| age.seconds()),
+            old.max_age.map(|age| age.seconds()),
+        )
+        && digests.is_subset(&old.digests)
+        && promoters.is_subset(&old.promoters)
+        && run.is_within(&old.run);
+    narrower.then_some(Effect::Narrowing)
+}
+
+fn credential(old: &Credential, new: &Credential) -> Option<Effect> {
+    let Credential {
+        name: _,
+        dataset,
+        database,
+        grants,
+        ttl,
+    } = new;
+    let fewer = match (grants, &old.grants) {
+        (Grants::Sql(new), Grants::Sql(old)) => new.is_subset(old),
+        (Grants::Document(new), Grants::Document(old)) => new
+            .iter()
+            .all(|(name, roles)| old.get(name).is_some_and(|old| roles.is_subset(old))),
+        _ => false,
+    };
+    let narrower = *dataset == old.dataset && *database == old.database && *ttl <= old.ttl && fewer;
+    narrower.then_some(Effect::Narrowing)
+}
