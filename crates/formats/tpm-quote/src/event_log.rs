@@ -196,6 +196,12 @@ impl PcrSlot {
             None
         }
     }
+
+    /// The register's number.
+    #[must_use]
+    pub const fn index(self) -> u8 {
+        self.0
+    }
 }
 
 /// Event types that firmware and boot loaders write (PC Client Platform Firmware Profile 10.4.1).
