@@ -1,0 +1,8 @@
+//! What the crate promises as a whole, clause by clause, with certificates and tokens made for the occasion.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod authority;
+mod bundles;
+mod hostile;
+mod jwt_svids;
+mod x509_svids;
