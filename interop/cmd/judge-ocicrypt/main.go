@@ -1,0 +1,153 @@
+// Command judge-ocicrypt encrypts and decrypts image layers with Go's ocicrypt and JWE keys.
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"bailiwick.dev/interop/internal/verdict"
+	"github.com/containers/ocicrypt"
+	"github.com/containers/ocicrypt/config"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Question is one layer to encrypt or to decrypt.
+type Question struct {
+	// Op is `encrypt` or `decrypt`.
+	Op string `json:"op"`
+	// Layer is the file to read and Output the one to write.
+	Layer  string `json:"layer"`
+	Output string `json:"output"`
+	// MediaType of the layer's descriptor.
+	MediaType string `json:"media_type,omitempty"`
+	// Recipients are files with public keys (PEM, DER or JWK), to encrypt for.
+	Recipients []string `json:"recipients,omitempty"`
+	// Keys are files with private keys, to decrypt with.
+	Keys []string `json:"keys,omitempty"`
+	// Annotations of the encrypted layer's descriptor.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Answer describes the file that was written.
+type Answer struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	// Annotations to put on the encrypted layer's descriptor.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Recorded is the plain layer's digest as the key packet has it.
+	Recorded digest.Digest `json:"recorded,omitempty"`
+}
+
+func main() { verdict.Main(judge) }
+
+func judge(question Question) (*Answer, error) {
+	layer, err := os.Open(question.Layer)
+	if err != nil {
+		return nil, err
+	}
+	defer layer.Close()
+	descriptor, err := describe(layer, question)
+	if err != nil {
+		return nil, err
+	}
+	switch question.Op {
+	case "encrypt":
+		return encrypt(layer, descriptor, question)
+	case "decrypt":
+		return decrypt(layer, descriptor, question)
+	default:
+		return nil, fmt.Errorf("unknown op %q", question.Op)
+	}
+}
+
+func encrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) (*Answer, error) {
+	keys, err := readAll(question.Recipients)
+	if err != nil {
+		return nil, err
+	}
+	crypto, err := config.EncryptWithJwe(keys)
+	if err != nil {
+		return nil, err
+	}
+	reader, finish, err := ocicrypt.EncryptLayer(crypto.EncryptConfig, layer, descriptor)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := write(reader, question.Output)
+	if err != nil {
+		return nil, err
+	}
+	answer.Annotations, err = finish()
+	return answer, err
+}
+
+func decrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) (*Answer, error) {
+	keys, err := readAll(question.Keys)
+	if err != nil {
+		return nil, err
+	}
+	crypto, err := config.DecryptWithPrivKeys(keys, make([][]byte, len(keys)))
+	if err != nil {
+		return nil, err
+	}
+	reader, recorded, err := ocicrypt.DecryptLayer(crypto.DecryptConfig, layer, descriptor, false)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := write(reader, question.Output)
+	if err != nil {
+		return nil, err
+	}
+	answer.Recorded = recorded
+	if recorded != answer.Digest {
+		return nil, fmt.Errorf("layer is %s, its packet says %s", answer.Digest, recorded)
+	}
+	return answer, nil
+}
+
+func describe(layer io.ReadSeeker, question Question) (ocispec.Descriptor, error) {
+	sum, err := digest.SHA256.FromReader(layer)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	size, err := layer.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	_, err = layer.Seek(0, io.SeekStart)
+	return ocispec.Descriptor{
+		MediaType: question.MediaType, Digest: sum, Size: size, Annotations: question.Annotations,
+	}, err
+}
+
+func write(reader io.Reader, path string) (*Answer, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.New()
+	size, err := io.Copy(io.MultiWriter(file, hash), reader)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	return &Answer{Digest: digest.NewDigest(digest.SHA256, hash), Size: size}, nil
+}
+
+func readAll(paths []string) ([][]byte, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("no keys")
+	}
+	contents := make([][]byte, len(paths))
+	for i, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		contents[i] = content
+	}
+	return contents, nil
+}
