@@ -3,10 +3,13 @@ package main
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"bailiwick.dev/interop/internal/verdict"
 	"github.com/containers/ocicrypt"
@@ -38,8 +41,8 @@ type Answer struct {
 	Size   int64         `json:"size"`
 	// Annotations to put on the encrypted layer's descriptor.
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// Recorded is the plain layer's digest as the key packet has it.
-	Recorded digest.Digest `json:"recorded,omitempty"`
+	// PrivateOptions are those of the key packet that opened, without the layer key.
+	PrivateOptions map[string]json.RawMessage `json:"private_options,omitempty"`
 }
 
 func main() { verdict.Main(judge) }
@@ -94,7 +97,12 @@ func decrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) 
 	if err != nil {
 		return nil, err
 	}
-	reader, recorded, err := ocicrypt.DecryptLayer(crypto.DecryptConfig, layer, descriptor, false)
+	options, err := unwrap(crypto.DecryptConfig, question.Annotations)
+	if err != nil {
+		return nil, err
+	}
+	// The digest that DecryptLayer returns is always empty: the cipher drops it.
+	reader, _, err := ocicrypt.DecryptLayer(crypto.DecryptConfig, layer, descriptor, false)
 	if err != nil {
 		return nil, err
 	}
@@ -102,11 +110,37 @@ func decrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) 
 	if err != nil {
 		return nil, err
 	}
-	answer.Recorded = recorded
-	if recorded != answer.Digest {
-		return nil, fmt.Errorf("layer is %s, its packet says %s", answer.Digest, recorded)
+	var recorded digest.Digest
+	if err := json.Unmarshal(options["digest"], &recorded); err != nil {
+		return nil, fmt.Errorf("digest of the key packet: %w", err)
 	}
+	if recorded != answer.Digest {
+		return nil, fmt.Errorf("layer is %s, its packet says %q", answer.Digest, recorded)
+	}
+	delete(options, "symkey")
+	answer.PrivateOptions = options
 	return answer, nil
+}
+
+// unwrap opens the first key packet that the keys fit.
+func unwrap(keys *config.DecryptConfig, annotations map[string]string) (map[string]json.RawMessage, error) {
+	wrapper := ocicrypt.GetKeyWrapper("jwe")
+	failed := errors.New("no key packet")
+	for packet := range strings.SplitSeq(annotations[wrapper.GetAnnotationID()], ",") {
+		content, err := base64.StdEncoding.DecodeString(packet)
+		if err != nil {
+			return nil, fmt.Errorf("key packet: %w", err)
+		}
+		opened, err := wrapper.UnwrapKey(keys, content)
+		if err != nil {
+			failed = err
+			continue
+		}
+		var options map[string]json.RawMessage
+		err = json.Unmarshal(opened, &options)
+		return options, err
+	}
+	return nil, failed
 }
 
 func describe(layer io.ReadSeeker, question Question) (ocispec.Descriptor, error) {

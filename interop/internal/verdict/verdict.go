@@ -3,13 +3,15 @@ package verdict
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 )
 
 // Main reads a question from standard input, lets judge decide, and ends the process: 0 with the answer as
-// JSON on standard output, or 1 with the reason on standard error. Unknown members of the question are refused.
+// JSON on standard output, or 1 with the reason on standard error. Unknown members and
+// trailing bytes are refused.
 func Main[Question, Answer any](judge func(Question) (Answer, error)) {
 	answer, err := decide(os.Stdin, judge)
 	if err != nil {
@@ -29,6 +31,9 @@ func decide[Question, Answer any](in io.Reader, judge func(Question) (Answer, er
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&question); err != nil {
 		return none, fmt.Errorf("the question is not understood: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return none, errors.New("the question is followed by more")
 	}
 	return judge(question)
 }
