@@ -1,1 +1,31 @@
-//! Room of `oci-crypt`; furnished by its first commit.
+#![doc = include_str!("../README.md")]
+
+mod annotations;
+mod base64;
+mod binding;
+mod cipher;
+mod digest;
+mod layer;
+mod options;
+mod packet;
+
+pub mod media_type;
+
+pub use annotations::{
+    AnnotationError, KEYS_PREFIX, LayerAnnotations, MAX_ANNOTATION_LEN, MAX_PACKETS, PREFIX,
+    PUBOPTS,
+};
+pub use binding::{Binding, BindingMismatch, Bound, SeenDescriptor, SeenPlace};
+pub use cipher::{
+    CipherError, Finished, LayerOpener, LayerSealer, LayerVerifier, NoRandomness, Randomness,
+    SystemRandomness, Verified,
+};
+pub use digest::{Digest, DigestError};
+pub use layer::{
+    OpenError, SealError, annotations_of, open_layer_key, seal_annotations, without_encryption,
+};
+pub use options::{CIPHER, LayerKey, OptionsError, PrivateOptions, PublicOptions};
+pub use packet::{
+    BailiwickOpener, BailiwickPacket, BailiwickWrapper, Foreign, JweOpener, JweWrapper, KeyId,
+    KeyPacket, KeyRecord, Opening, PacketError, PacketOpener, PacketWrapper, Scheme, WrapError,
+};

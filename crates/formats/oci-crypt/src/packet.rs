@@ -1,0 +1,202 @@
+//! Key packets: a layer's private options, wrapped for somebody.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::options::{OptionsError, PrivateOptions};
+
+mod bailiwick;
+mod jwe;
+
+pub use bailiwick::{BailiwickOpener, BailiwickPacket, BailiwickWrapper, KeyId, KeyRecord};
+pub use jwe::{JweOpener, JweWrapper};
+
+/// How a packet is wrapped; the end of its annotation's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scheme(String);
+
+impl Scheme {
+    /// The scheme of ocicrypt's JWE packets.
+    pub const JWE: &'static str = "jwe";
+    /// The scheme of our own packets.
+    pub const BAILIWICK: &'static str = "provider.bailiwick";
+
+    /// The name, as it ends the annotation's.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = PacketError;
+
+    fn from_str(name: &str) -> Result<Self, PacketError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_named = !name.is_empty() && name.len() <= 128 && name.bytes().all(is_plain);
+        is_named
+            .then(|| Self(name.to_owned()))
+            .ok_or(PacketError::Scheme)
+    }
+}
+
+/// One wrapped copy of a layer's private options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPacket {
+    /// A JWE in JSON or compact form, for one or more recipients.
+    Jwe(Vec<u8>),
+    /// Ours.
+    Bailiwick(BailiwickPacket),
+    /// A scheme that is not opened here. It is kept as it is.
+    Foreign(Foreign),
+}
+
+/// A packet of a scheme that is not opened here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl KeyPacket {
+    /// Reads the bytes of one element of an annotation.
+    pub fn parse(scheme: &Scheme, bytes: Vec<u8>) -> Result<Self, PacketError> {
+        match scheme.as_str() {
+            Scheme::JWE => Ok(Self::Jwe(bytes)),
+            Scheme::BAILIWICK => BailiwickPacket::parse(&bytes).map(Self::Bailiwick),
+            _ => Ok(Self::Foreign(Foreign {
+                scheme: scheme.clone(),
+                bytes,
+            })),
+        }
+    }
+
+    /// The bytes of one element of an annotation.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Jwe(bytes) => bytes.clone(),
+            Self::Bailiwick(packet) => packet.to_bytes(),
+            Self::Foreign(foreign) => foreign.bytes.clone(),
+        }
+    }
+
+    /// The packet's scheme.
+    pub fn scheme(&self) -> Scheme {
+        match self {
+            Self::Jwe(_) => Scheme(Scheme::JWE.to_owned()),
+            Self::Bailiwick(_) => Scheme(Scheme::BAILIWICK.to_owned()),
+            Self::Foreign(foreign) => foreign.scheme.clone(),
+        }
+    }
+}
+
+/// Opens packets with keys that are at hand. Key services, which wait on others, are a port of whoever calls them.
+pub trait PacketOpener: Send + Sync {
+    /// Tries the packet.
+    fn open(&self, packet: &KeyPacket) -> Opening;
+}
+
+/// What came of trying a packet. "Not mine" is an answer, not an error: the next opener is asked.
+pub enum Opening {
+    /// The packet is for others.
+    NotOurs,
+    /// The packet is for this opener, and did not open.
+    Failed(PacketError),
+    /// The options that it held.
+    Opened(PrivateOptions),
+}
+
+impl Opening {
+    pub(crate) fn of_plaintext(plaintext: &[u8]) -> Self {
+        match PrivateOptions::parse(plaintext) {
+            Ok(options) => Self::Opened(options),
+            Err(source) => Self::Failed(PacketError::Options { source }),
+        }
+    }
+}
+
+/// Wraps private options for somebody.
+pub trait PacketWrapper: Send + Sync {
+    /// Makes one packet.
+    fn wrap(&self, options: &PrivateOptions) -> Result<KeyPacket, WrapError>;
+}
+
+/// Why a packet was not read or opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// Fault: whoever wrote the manifest; the scheme's name is empty, too long or has odd characters.
+    #[error("scheme's name is not acceptable")]
+    Scheme,
+    /// Fault: whoever made the packet; a member is missing, unknown, malformed or stands twice.
+    #[error("packet is malformed at {part}")]
+    Malformed {
+        /// Which member, or `structure`.
+        part: &'static str,
+    },
+    /// Fault: whoever made the packet; it names another image than its key is for.
+    #[error("packet is for the image `{found}`, its key for `{expected}`")]
+    Resource {
+        /// The image that the key is for.
+        expected: String,
+        /// The image in the packet, cut to 128 characters.
+        found: String,
+    },
+    /// Fault: the caller; the private key is not the one of its record.
+    #[error("private key is not the one of its record")]
+    Record,
+    /// Fault: whoever made or altered the packet.
+    #[error("JWE packet did not open")]
+    Jwe {
+        /// What came of it.
+        #[source]
+        source: jose::jwe::DecryptError,
+    },
+    /// Fault: whoever made or altered the packet.
+    #[error("HPKE packet did not open")]
+    Hpke {
+        /// What came of it.
+        #[source]
+        source: hpke_xwing::OpenError,
+    },
+    /// Fault: whoever encrypted; the packet opened and held something else than layer options.
+    #[error("packet holds no acceptable layer options")]
+    Options {
+        /// What is wrong with them.
+        #[source]
+        source: OptionsError,
+    },
+}
+
+/// Why options were not wrapped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WrapError {
+    /// Fault: the caller's keys, or this machine.
+    #[error("no JWE packet could be made")]
+    Jwe {
+        /// What came of it.
+        #[source]
+        source: jose::jwe::EncryptError,
+    },
+    /// Fault: whoever published the key.
+    #[error("no HPKE packet could be made")]
+    Hpke {
+        /// What came of it.
+        #[source]
+        source: hpke_xwing::SealError,
+    },
+    /// Fault: the caller; authority or resource is empty, too long or has control characters.
+    #[error("{member} cannot stand in a packet")]
+    Name {
+        /// `authority` or `resource`.
+        member: &'static str,
+    },
+}
