@@ -47,6 +47,15 @@ impl Tpm {
         Ok(tpm)
     }
 
+    /// Ends the connection, for all who share it. What they loaded stays in a software TPM's memory until the next
+    /// connection.
+    pub fn disconnect(&self) {
+        *self
+            .transport
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Runs one command; while the TPM says that it is busy, waits and runs it again.
     pub(crate) fn run<C, R>(
         &self,

@@ -6,3 +6,4 @@ pub use software_tpm::{LabError, Manufacturer, RunningTpm, SoftwareTpm};
 
 mod boot_log;
 mod software_tpm;
+mod uefi;

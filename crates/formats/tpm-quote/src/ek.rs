@@ -8,8 +8,8 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{Any, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::{Decode, Tag, Tagged};
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
 use crate::hash::sha256;
 use crate::public::{PublicArea, UnfitKey};
@@ -185,6 +185,7 @@ pub fn verify_ek_certificate(
     if spki.subject_public_key.as_bytes() != Some(&ek.subject_public_key()) {
         return Err(EkError::OtherKey);
     }
+    require_usage(&parsed)?;
     let model = tpm_model(&parsed)?;
     let root = verify_chain(certificate, chain, roots, unix_seconds)?;
     Ok(CertifiedEk {
@@ -222,7 +223,8 @@ fn verify_chain(
             &anchors,
             &intermediates,
             time,
-            KeyUsage::required(&EK_CERTIFICATE_USAGE),
+            // Many issuing certificates name no usage; the leaf must, see `require_usage`.
+            KeyUsage::required_if_present(&EK_CERTIFICATE_USAGE),
             None,
             None,
         )
@@ -232,6 +234,19 @@ fn verify_chain(
         .iter()
         .find(|anchor| anchor.anchor == *path.anchor());
     found.map(|anchor| anchor.fingerprint).ok_or(EkError::Roots)
+}
+
+fn require_usage(certificate: &Certificate) -> Result<(), EkError> {
+    let usage = certificate
+        .tbs_certificate()
+        .get_extension::<ExtendedKeyUsage>()
+        .map_err(|_| EkError::Malformed)?;
+    match usage {
+        Some((_, usage)) if usage.0.contains(&EK_CERTIFICATE) => Ok(()),
+        _ => Err(EkError::NotOfTpm {
+            what: "the key usage",
+        }),
+    }
 }
 
 /// The TPM's attributes in a directory name of the subject's alternative names (profile 3.1.2).
@@ -281,7 +296,9 @@ fn text(value: &Any) -> Option<String> {
 const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
 const TPM_MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
 const TPM_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
-/// `tcg-kp-EKCertificate`, 2.23.133.8.1, in DER without tag and length.
+/// `tcg-kp-EKCertificate`.
+const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// The same in DER, without tag and length.
 const EK_CERTIFICATE_USAGE: [u8; 5] = [0x67, 0x81, 0x05, 0x08, 0x01];
 const MAX_CERTIFICATE: usize = 8192;
 const MAX_CHAIN: usize = 8;

@@ -51,3 +51,41 @@ fn expand(hash: HashAlgorithm, bits: u16, block: impl Fn(&[u8]) -> Vec<u8>) -> Z
     out.truncate(wanted);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Computed with Python's `hmac` and `hashlib` from the formulas of part 1, 11.4.10.2 and 11.4.10.3.
+    #[test]
+    fn kdf_a_counts_blocks_and_ends_with_the_size_in_bits() {
+        let key = kdf_a(
+            HashAlgorithm::Sha256,
+            b"seed",
+            "STORAGE",
+            [b"name", b""],
+            128,
+        );
+        assert_eq!(hex::encode(&*key), "79f9abeb5a577bee60b4a69ad068a71a");
+        let key = kdf_a(
+            HashAlgorithm::Sha384,
+            b"seed",
+            "INTEGRITY",
+            [b"u", b"v"],
+            512,
+        );
+        assert_eq!(
+            hex::encode(&*key),
+            "7b0a3e37e06276f8075472803c7edd5653d9ffb1c6faeea4888857b3d7980683073de59e0311e86c030a48081250e1344b2d5bb770bea41c50cbf85474126376"
+        );
+    }
+
+    #[test]
+    fn kdf_e_counts_blocks() {
+        let key = kdf_e(HashAlgorithm::Sha256, b"z", "IDENTITY", [b"u", b"v"], 384);
+        assert_eq!(
+            hex::encode(&*key),
+            "d4f6befd5f2d84835f0ac9b584ea8bb71655b1fc7b8857cfcfaa1c858ce8aba1633ef9bbe67726b79f508a56f535f426"
+        );
+    }
+}

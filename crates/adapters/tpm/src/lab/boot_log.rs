@@ -4,56 +4,25 @@ use tpm_quote::{EventLog, EventLogError, PcrBank, PcrSelection, PcrSlot, event_t
 
 use crate::client::Tpm;
 use crate::error::TpmError;
+use crate::lab::uefi;
 
 /// The event log of a machine that booted the kernel of this version. The same version gives the same log.
 #[must_use]
 pub fn boot_log(kernel_version: &str) -> EventLog {
-    let mut log = EventLog::new(&BANKS);
-    let mut measure = |pcr: u8, kind: u32, content: &[u8], data: &[u8]| {
-        if let Some(slot) = PcrSlot::new(pcr) {
-            log.measure_content(slot, kind, content, data);
-        }
-    };
-    for (pcr, kind, text) in FIRMWARE {
-        measure(*pcr, *kind, text.as_bytes(), text.as_bytes());
-    }
+    let mut boot = Boot(EventLog::new(&BANKS));
+    boot.firmware();
     for pcr in 0..8 {
-        measure(pcr, event_type::SEPARATOR, &[0; 4], &[0; 4]);
+        boot.text(pcr, event_type::SEPARATOR, &[0; 4]);
     }
-    for (pcr, kind, file) in LOADERS {
-        // The digest is the file's; the data only say where it lay.
-        measure(
-            *pcr,
-            *kind,
-            format!("content of {file}").as_bytes(),
-            file.as_bytes(),
-        );
-    }
-    let kernel = format!("/boot/vmlinuz-{kernel_version}");
-    let initrd = format!("/boot/initrd.img-{kernel_version}");
-    let command_line =
-        format!("kernel_cmdline: {kernel} root=/dev/vda1 ro quiet lockdown=integrity");
-    measure(
-        8,
-        event_type::IPL,
-        command_line.as_bytes(),
-        command_line.as_bytes(),
-    );
-    for file in [kernel, initrd] {
-        measure(
-            9,
-            event_type::IPL,
-            format!("content of {file}").as_bytes(),
-            file.as_bytes(),
-        );
-    }
-    measure(
+    boot.loaders();
+    boot.kernel(kernel_version);
+    boot.text(5, event_type::EFI_ACTION, b"Exit Boot Services Invocation");
+    boot.text(
         5,
         event_type::EFI_ACTION,
-        EXIT_BOOT_SERVICES,
-        EXIT_BOOT_SERVICES,
+        b"Exit Boot Services Returned with Success",
     );
-    log
+    boot.0
 }
 
 /// The registers that [`boot_log`] measures into.
@@ -96,81 +65,123 @@ pub enum PlayError {
     Tpm(#[from] TpmError),
 }
 
+/// A boot as it goes on.
+struct Boot(EventLog);
+
+impl Boot {
+    /// What firmware measures before it hands over.
+    fn firmware(&mut self) {
+        self.text(0, event_type::S_CRTM_VERSION, b"bailiwick lab firmware 1.0");
+        let volume = uefi::firmware_blob(0xff00_0000, 0x0080_0000);
+        self.content(
+            0,
+            event_type::EFI_PLATFORM_FIRMWARE_BLOB,
+            "firmware volume",
+            &volume,
+        );
+        let tables = uefi::handoff_table(SMBIOS, 0x000f_0000);
+        self.content(
+            1,
+            event_type::EFI_HANDOFF_TABLES,
+            "SMBIOS: bailiwick lab machine",
+            &tables,
+        );
+        self.text(
+            1,
+            event_type::EFI_VARIABLE_BOOT,
+            &uefi::variable("BootOrder", &[0, 0]),
+        );
+        let rom = uefi::firmware_blob(0xfeb0_0000, 0x0004_0000);
+        self.content(
+            2,
+            event_type::EFI_PLATFORM_FIRMWARE_BLOB,
+            "option ROM: network",
+            &rom,
+        );
+        self.text(3, event_type::ACTION, b"option ROM configuration: network");
+        self.text(6, event_type::ACTION, b"Wake Event: power button");
+        // The values of the key databases are left out: a lab has none, and their digest is what counts.
+        for (name, value) in [
+            ("SecureBoot", &[1][..]),
+            ("PK", &[]),
+            ("KEK", &[]),
+            ("db", &[]),
+            ("dbx", &[]),
+        ] {
+            self.text(
+                7,
+                event_type::EFI_VARIABLE_DRIVER_CONFIG,
+                &uefi::variable(name, value),
+            );
+        }
+        self.text(
+            4,
+            event_type::EFI_ACTION,
+            b"Calling EFI Application from Boot Option",
+        );
+    }
+
+    /// What firmware, shim and GRUB load and read.
+    fn loaders(&mut self) {
+        self.content(
+            5,
+            event_type::EFI_GPT_EVENT,
+            "partition table",
+            &uefi::partition_table(),
+        );
+        for file in ["/EFI/debian/shimx64.efi", "/EFI/debian/grubx64.efi"] {
+            self.content(
+                4,
+                event_type::EFI_BOOT_SERVICES_APPLICATION,
+                file,
+                &uefi::image_load(file),
+            );
+        }
+        for list in ["MokList", "MokListX"] {
+            self.content(14, event_type::IPL, list, format!("{list}\0").as_bytes());
+        }
+        self.content(
+            9,
+            event_type::IPL,
+            "/boot/grub/grub.cfg",
+            b"/boot/grub/grub.cfg\0",
+        );
+        self.text(8, event_type::IPL, b"grub_cmd: linux");
+    }
+
+    fn kernel(&mut self, version: &str) {
+        let line = format!(
+            "kernel_cmdline: /boot/vmlinuz-{version} root=/dev/vda1 ro quiet lockdown=integrity"
+        );
+        self.text(8, event_type::IPL, line.as_bytes());
+        for file in [
+            format!("/boot/vmlinuz-{version}"),
+            format!("/boot/initrd.img-{version}"),
+        ] {
+            self.content(9, event_type::IPL, &file, format!("{file}\0").as_bytes());
+        }
+    }
+
+    /// An event whose digest is that of its data.
+    fn text(&mut self, pcr: u8, kind: u32, data: &[u8]) {
+        if let Some(slot) = PcrSlot::new(pcr) {
+            self.0.measure(slot, kind, data);
+        }
+    }
+
+    /// An event whose digest is that of a file; the data only say which. In place of the file stands its name.
+    fn content(&mut self, pcr: u8, kind: u32, file: &str, data: &[u8]) {
+        if let Some(slot) = PcrSlot::new(pcr) {
+            self.0
+                .measure_content(slot, kind, format!("content of {file}").as_bytes(), data);
+        }
+    }
+}
+
 const BANKS: [PcrBank; 2] = [PcrBank::Sha256, PcrBank::Sha384];
-const EXIT_BOOT_SERVICES: &[u8] = b"Exit Boot Services Returned with Success";
-
-/// What firmware measures before it hands over; the digest is that of the text.
-const FIRMWARE: &[(u8, u32, &str)] = &[
-    (0, event_type::S_CRTM_VERSION, "bailiwick lab firmware 1.0"),
-    (
-        0,
-        event_type::EFI_PLATFORM_FIRMWARE_BLOB,
-        "firmware volume: main",
-    ),
-    (
-        1,
-        event_type::EFI_HANDOFF_TABLES,
-        "SMBIOS: bailiwick lab machine",
-    ),
-    (1, event_type::EFI_VARIABLE_BOOT, "BootOrder=0000"),
-    (1, event_type::EFI_VARIABLE_BOOT, "Boot0000=debian"),
-    (
-        2,
-        event_type::EFI_PLATFORM_FIRMWARE_BLOB,
-        "option ROM: network",
-    ),
-    (
-        3,
-        event_type::EFI_PLATFORM_FIRMWARE_BLOB,
-        "option ROM configuration: network",
-    ),
-    (6, event_type::ACTION, "Wake Event: power button"),
-    (7, event_type::EFI_VARIABLE_DRIVER_CONFIG, "SecureBoot=1"),
-    (
-        7,
-        event_type::EFI_VARIABLE_DRIVER_CONFIG,
-        "PK=bailiwick lab platform key",
-    ),
-    (
-        7,
-        event_type::EFI_VARIABLE_DRIVER_CONFIG,
-        "KEK=bailiwick lab exchange key",
-    ),
-    (7, event_type::EFI_VARIABLE_DRIVER_CONFIG, "db=UEFI CA 2023"),
-    (
-        7,
-        event_type::EFI_VARIABLE_DRIVER_CONFIG,
-        "dbx=revocations of 2026-01",
-    ),
-    (
-        4,
-        event_type::EFI_ACTION,
-        "Calling EFI Application from Boot Option",
-    ),
-];
-
-/// What firmware and loaders load; the digest is the file's.
-const LOADERS: &[(u8, u32, &str)] = &[
-    (5, event_type::EFI_GPT_EVENT, "partition table of /dev/vda"),
-    (
-        7,
-        event_type::EFI_VARIABLE_AUTHORITY,
-        "db entry that allowed shim",
-    ),
-    (
-        4,
-        event_type::EFI_BOOT_SERVICES_APPLICATION,
-        "/EFI/debian/shimx64.efi",
-    ),
-    (14, event_type::IPL, "MokList"),
-    (14, event_type::IPL, "MokListX"),
-    (
-        4,
-        event_type::EFI_BOOT_SERVICES_APPLICATION,
-        "/EFI/debian/grubx64.efi",
-    ),
-    (8, event_type::IPL, "grub_cmd: linux"),
-    (9, event_type::IPL, "/boot/grub/grub.cfg"),
+/// The GUID of the SMBIOS 3 table, in UEFI's order of bytes.
+const SMBIOS: &[u8; 16] = &[
+    0x44, 0x15, 0xfd, 0xf2, 0x94, 0x97, 0x2c, 0x4a, 0x99, 0x2e, 0xe5, 0xbb, 0xcf, 0x20, 0xe3, 0x94,
 ];
 
 #[cfg(test)]
