@@ -46,7 +46,8 @@ fn may_be_unsafe(folder: &Path) -> bool {
 
 fn complaints_about(path: &str, text: &str, unsafe_here: bool) -> Vec<String> {
     let mut found = Vec::new();
-    if !text.starts_with("//!") {
+    // A crate whose README is its documentation opens with that.
+    if !text.starts_with("//!") && !text.starts_with("#![doc = include_str!(") {
         found.push(format!(
             "`{path}` does not open with `//!` saying what it is for"
         ));
@@ -132,6 +133,10 @@ mod tests {
         assert_eq!(
             complaints_about("a.rs", "use std::fs;\n//! Late.\n", false).len(),
             1
+        );
+        assert!(
+            complaints_about("a.rs", "#![doc = include_str!(\"../README.md\")]\n", false)
+                .is_empty()
         );
         assert_eq!(complaints_about("a.rs", "", false).len(), 1);
     }

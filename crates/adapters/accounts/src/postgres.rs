@@ -1,9 +1,10 @@
 //! PostgreSQL: roles for leases, made in one transaction and ended with their sessions.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use estate::{Grant, Timestamp};
-use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 use tokio_postgres::{Client, Config, Transaction};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -14,11 +15,13 @@ use crate::scram::Verifier;
 use crate::sql::{self, Known};
 use crate::tls::Tls;
 
-/// Makes and ends roles in one database, over one connection that is opened when needed.
+/// Makes and ends roles in one database, over a few connections that are opened when needed.
 pub struct PostgresAccounts {
     config: Config,
     tls: Tls,
-    client: Mutex<Option<Client>>,
+    /// Connections that nobody uses now. One that a cancelled call used is dropped, and the database undoes what was not committed.
+    idle: Mutex<Vec<Client>>,
+    permits: Semaphore,
 }
 
 /// The user that makes the roles: may create roles and end sessions, and may grant what the leases get.
@@ -40,6 +43,8 @@ pub enum Ended {
     Absent,
 }
 
+/// So many at once: one role whose sessions are slow to end holds up no other.
+const CONNECTIONS: usize = 4;
 /// How long the database may take to be reached.
 const CONNECT: Duration = Duration::from_secs(5);
 /// After this the network is given up.
@@ -80,7 +85,8 @@ impl PostgresAccounts {
         let accounts = Self {
             config,
             tls,
-            client: Mutex::new(None),
+            idle: Mutex::default(),
+            permits: Semaphore::new(CONNECTIONS),
         };
         accounts.check().await?;
         Ok(accounts)
@@ -99,25 +105,10 @@ impl PostgresAccounts {
         until: Timestamp,
         grants: &[Grant],
     ) -> Result<(), AccountError> {
-        let failed = |error| refused("make", role, error);
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await.map_err(failed)?;
-        transaction.batch_execute(sql::LOCK).await.map_err(failed)?;
-        let known = match look(&transaction, role).await? {
-            Some(_) => Known::Yes,
-            None => Known::No,
-        };
-        transaction
-            .batch_execute(&sql::make(role, known, verifier, until))
-            .await
-            .map_err(failed)?;
-        for grant in grants {
-            transaction
-                .batch_execute(&sql::grant(grant, role))
-                .await
-                .map_err(failed)?;
-        }
-        transaction.commit().await.map_err(failed)
+        let mut session = self.session().await?;
+        let made = make(&mut session.client, role, verifier, until, grants).await;
+        self.keep(session);
+        made
     }
 
     /// Ends a role: no new session, then no session, then no grant, then no role.
@@ -128,27 +119,10 @@ impl PostgresAccounts {
     /// [`AccountError::SessionsRemain`] and [`AccountError::Unavailable`] are worth another try; the role is closed before either
     /// of its sessions or grants goes.
     pub async fn end_role(&self, role: &RoleName) -> Result<Ended, AccountError> {
-        let failed = |error| refused("end", role, error);
-        let mut client = self.client().await?;
-        let ended = match close(&mut client, role).await? {
-            None => Ended::Absent,
-            Some(oid) => {
-                let sessions = end_sessions(&client, role, oid).await?;
-                let dropping = client.transaction().await.map_err(failed)?;
-                dropping.batch_execute(sql::LOCK).await.map_err(failed)?;
-                dropping
-                    .batch_execute(&sql::drop_role(role))
-                    .await
-                    .map_err(failed)?;
-                dropping.commit().await.map_err(failed)?;
-                Ended::Dropped { sessions }
-            }
-        };
-        client
-            .query_one(sql::END_STRAYS, &[])
-            .await
-            .map_err(failed)?;
-        Ok(ended)
+        let mut session = self.session().await?;
+        let ended = end(&mut session.client, role).await;
+        self.keep(session);
+        ended
     }
 
     /// The roles of ours whose names begin with `prefix`; all of them for [`RoleName::PREFIX`].
@@ -156,11 +130,13 @@ impl PostgresAccounts {
     /// # Errors
     /// [`AccountError::Unavailable`] when the database does not answer.
     pub async fn roles_with_prefix(&self, prefix: &str) -> Result<Vec<RoleName>, AccountError> {
-        let client = self.client().await?;
-        let rows = client
+        let session = self.session().await?;
+        let rows = session
+            .client
             .query(sql::WITH_PREFIX, &[&prefix])
             .await
             .map_err(unavailable)?;
+        self.keep(session);
         // What does not parse was never made here.
         Ok(rows
             .iter()
@@ -169,11 +145,13 @@ impl PostgresAccounts {
     }
 
     async fn check(&self) -> Result<(), AccountError> {
-        let client = self.client().await?;
-        let row = client
+        let session = self.session().await?;
+        let row = session
+            .client
             .query_one(sql::ABLE, &[])
             .await
             .map_err(unavailable)?;
+        self.keep(session);
         let able = |column| row.try_get::<_, bool>(column).unwrap_or(false);
         for (column, missing) in [
             (0, "create roles"),
@@ -186,24 +164,94 @@ impl PostgresAccounts {
         Ok(())
     }
 
-    /// The open connection, or a new one. One caller at a time.
-    async fn client(&self) -> Result<MappedMutexGuard<'_, Client>, AccountError> {
-        let mut held = self.client.lock().await;
-        let client = match held.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => {
-                let (client, connection) = self
-                    .config
-                    .connect(self.tls.clone())
-                    .await
-                    .map_err(unconnected)?;
-                // Ends when the client is dropped; its error is the one that the next statement gets.
-                tokio::spawn(async move { drop(connection.await) });
-                client
-            }
-        };
-        Ok(MutexGuard::map(held, |held| held.insert(client)))
+    /// An idle connection or a new one, when fewer than [`CONNECTIONS`] are in use.
+    async fn session(&self) -> Result<Session<'_>, AccountError> {
+        // The semaphore is never closed; were it, more connections would be the only harm.
+        let permit = self.permits.acquire().await.ok();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        if let Some(client) = idle.filter(|client| !client.is_closed()) {
+            return Ok(Session {
+                client,
+                _permit: permit,
+            });
+        }
+        let (client, connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(unconnected)?;
+        // Ends when the client is dropped; its error is the one that the next statement gets.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Session {
+            client,
+            _permit: permit,
+        })
     }
+
+    fn keep(&self, session: Session<'_>) {
+        if !session.client.is_closed() {
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(session.client);
+        }
+    }
+}
+
+/// A connection in use.
+struct Session<'a> {
+    client: Client,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+async fn make(
+    client: &mut Client,
+    role: &RoleName,
+    verifier: &Verifier,
+    until: Timestamp,
+    grants: &[Grant],
+) -> Result<(), AccountError> {
+    let failed = |error| refused("make", role, error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(sql::LOCK).await.map_err(failed)?;
+    let known = match look(&transaction, role).await? {
+        Some(_) => Known::Yes,
+        None => Known::No,
+    };
+    transaction
+        .batch_execute(&sql::make(role, known, verifier, until))
+        .await
+        .map_err(failed)?;
+    let grants: Vec<String> = grants.iter().map(|grant| sql::grant(grant, role)).collect();
+    transaction
+        .batch_execute(&grants.join("; "))
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+async fn end(client: &mut Client, role: &RoleName) -> Result<Ended, AccountError> {
+    let failed = |error| refused("end", role, error);
+    let Some(oid) = close(client, role).await? else {
+        return Ok(Ended::Absent);
+    };
+    let sessions = end_sessions(client, role, oid).await?;
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(sql::LOCK).await.map_err(failed)?;
+    transaction
+        .batch_execute(&sql::drop_role(role))
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    // A login that was half-way through when the role was closed has a session now, and no role.
+    let late = end_sessions(client, role, oid).await?;
+    Ok(Ended::Dropped {
+        sessions: sessions + late,
+    })
 }
 
 /// What the database knows about a role.

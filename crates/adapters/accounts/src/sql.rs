@@ -93,11 +93,6 @@ pub(crate) const LOOK: &str = "SELECT oid, rolsuper OR rolcreatedb OR rolcreater
 pub(crate) const END_SESSIONS: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usesysid = $1";
 
-/// Ends sessions whose role is gone: a login that was half-way through when its role was closed.
-pub(crate) const END_STRAYS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity AS session \
-     WHERE usesysid IS NOT NULL AND backend_type = 'client backend' \
-     AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = session.usesysid)";
-
 /// The roles whose names begin as given.
 pub(crate) const WITH_PREFIX: &str =
     "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, $1) ORDER BY 1";

@@ -279,6 +279,34 @@ async fn a_stronger_role_of_that_name_is_neither_taken_over_nor_ended() {
 
 #[tokio::test]
 #[ignore = "needs root and PostgreSQL; run by make test"]
+async fn many_roles_are_made_and_ended_at_once() {
+    let lab = Lab::start().await;
+    let accounts = std::sync::Arc::new(lab.accounts);
+    let mut work = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let accounts = std::sync::Arc::clone(&accounts);
+        work.spawn(async move {
+            let name = role(&format!("bw_many_{number}"));
+            accounts
+                .create_role(&name, &credential(number).1, later(), &grants())
+                .await
+                .unwrap();
+            if number % 2 == 0 {
+                accounts.end_role(&name).await.unwrap();
+            }
+        });
+    }
+    work.join_all().await;
+    assert_eq!(lab.database.roles("bw_many_").unwrap().len(), 10);
+    let connections = "select count(*) from pg_stat_activity where usename = 'broker'";
+    let open: usize = lab.database.query(connections).unwrap()[0][0]
+        .parse()
+        .unwrap();
+    assert!((1..=4).contains(&open), "{open}");
+}
+
+#[tokio::test]
+#[ignore = "needs root and PostgreSQL; run by make test"]
 async fn a_lost_connection_is_opened_again() {
     let lab = Lab::start().await;
     let (_, verifier) = credential(6);
