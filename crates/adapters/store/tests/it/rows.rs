@@ -1,0 +1,205 @@
+//! What effects wrote is what is read back.
+
+use estate::{Digest, EstateHash, PolicyVersion, Timestamp};
+use ledger::{
+    Effect,
+    rows::{EstateRow, LeaseOutcome, LeaseRow, SecretRow, SerialRow},
+};
+use server::ports::Store;
+use store::Create;
+
+use crate::testkit::{Place, START, doing, entry, granted, lease, node, node_name};
+
+#[tokio::test]
+async fn a_node_is_replaced_quoted_and_banned() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    assert_eq!(store.node(&node_name()).await, Ok(None));
+    granted(&store, doing("attest", Effect::Node(Box::new(node(1))))).await;
+    assert_eq!(store.node(&node_name()).await, Ok(Some(node(1))));
+    granted(&store, doing("attest", Effect::Node(Box::new(node(2))))).await;
+    let at = Timestamp::from_millis(START + 9);
+    granted(&store, doing("quote", Effect::Quoted(node_name(), at, 6))).await;
+    let mut quoted = node(2);
+    (quoted.quoted_at, quoted.reset_count) = (Some(at), 6);
+    assert_eq!(store.nodes().await, Ok(vec![quoted.clone()]));
+    granted(&store, doing("ban", Effect::Banned(node_name()))).await;
+    (quoted.banned, quoted.epoch) = (true, estate::Epoch(3));
+    assert_eq!(store.node(&node_name()).await, Ok(Some(quoted)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_lease_is_named_after_its_leaf_and_ends_with_a_ban() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    granted(&store, doing("attest", Effect::Node(Box::new(node(1))))).await;
+    let leaf = granted(&store, doing("lease", Effect::Lease(lease(START + 100))))
+        .await
+        .index;
+    let id = lease(0).id(leaf).parse().unwrap();
+    let pending = LeaseRow {
+        id: lease(0).id(leaf).parse().unwrap(),
+        leaf,
+        credential: lease(0).credential,
+        dataset: lease(0).dataset,
+        database: lease(0).database,
+        role: "bw_1_medical_records".into(),
+        node: node_name(),
+        image: lease(0).image,
+        expires: Timestamp::from_millis(START + 100),
+        outcome: None,
+    };
+    assert_eq!(store.lease(&id).await, Ok(Some(pending.clone())));
+    granted(&store, doing("ban", Effect::Banned(node_name()))).await;
+    let ending = LeaseRow {
+        outcome: Some(LeaseOutcome::Ending),
+        ..pending
+    };
+    assert_eq!(store.leases(true).await, Ok(vec![ending.clone()]));
+    granted(
+        &store,
+        doing("end", Effect::LeaseMoved(id, LeaseOutcome::Ended)),
+    )
+    .await;
+    assert_eq!(store.leases(true).await, Ok(vec![]));
+    assert_eq!(
+        store.leases(false).await,
+        Ok(vec![LeaseRow {
+            outcome: Some(LeaseOutcome::Ended),
+            ..ending
+        }])
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn leases_are_due_when_ending_over_or_left_pending() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    let late = START + 1_000_000;
+    let mut leaves = Vec::new();
+    for (made, expires) in [
+        (START, late),
+        (START, START + 50),
+        (START, late),
+        (START + 100, late),
+    ] {
+        place.clock.set(made);
+        leaves.push(
+            granted(&store, doing("lease", Effect::Lease(lease(expires))))
+                .await
+                .index,
+        );
+    }
+    let id = |at: usize| lease(0).id(leaves[at]).parse().unwrap();
+    granted(
+        &store,
+        doing("grant", Effect::LeaseMoved(id(0), LeaseOutcome::Granted)),
+    )
+    .await;
+    granted(
+        &store,
+        doing("grant", Effect::LeaseMoved(id(1), LeaseOutcome::Granted)),
+    )
+    .await;
+    let due = async |now: i64, before: i64| {
+        let due = store
+            .leases_due(Timestamp::from_millis(now), Timestamp::from_millis(before))
+            .await
+            .unwrap();
+        due.iter().map(|lease| lease.leaf).collect::<Vec<_>>()
+    };
+    assert_eq!(due(START, START).await, [] as [u64; 0]);
+    assert_eq!(due(START + 50, START).await, [leaves[1]], "over");
+    assert_eq!(due(START, START + 100).await, [leaves[2]], "left pending");
+    granted(
+        &store,
+        doing("revoke", Effect::LeaseMoved(id(0), LeaseOutcome::Ending)),
+    )
+    .await;
+    assert_eq!(due(START, START).await, [leaves[0]], "ending");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn secrets_keep_their_versions_and_lists_keep_no_ciphertext() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    let secret = |version, ct: &[u8]| SecretRow {
+        name: "db/medrec-pg/admin".parse().unwrap(),
+        version,
+        dataset: "medical-records".parse().unwrap(),
+        suite: "suite".into(),
+        key_id: Digest::of("key"),
+        enc: vec![1],
+        ct: ct.to_vec(),
+        by: "ana@hospital.example".into(),
+    };
+    let put = |row: SecretRow| doing("put", Effect::Secret(Box::new(row)));
+    granted(&store, put(secret(1, b"one"))).await;
+    granted(&store, put(secret(2, b"two"))).await;
+    let twice = ledger::Journal::append(&store, put(secret(2, b"other"))).await;
+    assert!(
+        matches!(twice, Err(ledger::JournalError::Invalid(_))),
+        "a version never changes: {twice:?}"
+    );
+    assert_eq!(
+        store.secret(&secret(0, b"").name).await,
+        Ok(Some(secret(2, b"two")))
+    );
+    let listed = SecretRow {
+        enc: Vec::new(),
+        ..secret(2, b"")
+    };
+    assert_eq!(store.secrets().await, Ok(vec![listed]));
+    assert_eq!(store.secret(&"other".parse().unwrap()).await, Ok(None));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_newest_estate_stands_and_its_history_stays() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    let estate = |version| EstateRow {
+        version: PolicyVersion(version),
+        hash: EstateHash(Digest::of(format!("estate {version}"))),
+        files: "[[\"people.toml\",\"\"]]".into(),
+        change: format!("c-{version}"),
+        by: "ana@hospital.example".into(),
+    };
+    assert_eq!(store.estate().await, Ok(None));
+    granted(&store, entry("first")).await;
+    granted(&store, doing("apply", Effect::Estate(Box::new(estate(1))))).await;
+    granted(&store, doing("apply", Effect::Estate(Box::new(estate(2))))).await;
+    assert_eq!(store.estate().await, Ok(Some(estate(2))));
+    let history = store.estate_history().await.unwrap();
+    let seen: Vec<_> = history
+        .iter()
+        .map(|row| (row.version.0, row.leaf, row.at.as_millis()))
+        .collect();
+    assert_eq!(seen, [(2, 2, START), (1, 1, START)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_serial_is_issued_once() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    let issue = || {
+        let row = SerialRow {
+            serial: "0a".into(),
+            subject: "spiffe://hospital.example/medrec".into(),
+            node: node_name(),
+            not_after: Timestamp::from_millis(START),
+        };
+        doing("issue", Effect::Serial(row))
+    };
+    granted(&store, issue()).await;
+    let twice = ledger::Journal::append(&store, issue()).await;
+    assert!(
+        matches!(twice, Err(ledger::JournalError::Invalid(_))),
+        "{twice:?}"
+    );
+    store.close().await;
+}
