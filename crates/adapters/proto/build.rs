@@ -21,9 +21,11 @@ const CONTAINERD: &[&str] = &[
     "github.com/containerd/containerd/api/services/content/v1/content.proto",
     "github.com/containerd/containerd/api/services/events/v1/events.proto",
     "github.com/containerd/containerd/api/services/images/v1/images.proto",
+    "github.com/containerd/containerd/api/services/namespaces/v1/namespace.proto",
     "github.com/containerd/containerd/api/services/snapshots/v1/snapshots.proto",
     "github.com/containerd/containerd/api/services/tasks/v1/tasks.proto",
     "github.com/containerd/containerd/api/services/version/v1/version.proto",
+    "github.com/containerd/containerd/runtime/v2/runc/options/oci.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

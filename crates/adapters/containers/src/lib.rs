@@ -1,1 +1,168 @@
-//! Room of `containers`; furnished by its first commit.
+//! What runs in a container, measured: containerd says which container a process belongs to, and everything else is
+//! taken from content.
+//!
+//! Names, tags, manifest digests as the runtime reports them, and labels that an image may carry, prove nothing and are not
+//! used. A fact that can't be measured is absent; absent satisfies no rule. The way:
+//!
+//! 1. control group → container id, confirmed by the runtime's own process list;
+//! 2. the container's snapshot → its parent → the chain id → configurations whose diff ids give that chain id again;
+//! 3. the runtime's specification, and what the kernel shows of the process, against that configuration → deviations;
+//! 4. the running file against the file in the image's layers, by inode;
+//! 5. events since this program watches → whether somebody may have had a hand inside.
+
+mod client;
+mod deviations;
+mod exe;
+mod image;
+mod layers;
+mod locate;
+mod marks;
+mod measure;
+mod mountinfo;
+mod overlay;
+mod pod;
+mod power;
+mod spec;
+mod users;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use evidence::WorkloadFacts;
+
+use crate::client::Client;
+use crate::exe::Hashes;
+use crate::marks::Marks;
+
+pub use crate::layers::LayerUse;
+
+/// How to reach the runtime, and what this platform adds to every container.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// containerd's gRPC socket.
+    pub socket: PathBuf,
+    /// Mounts that are ours, such as the agent's socket.
+    pub platform_mounts: Vec<PlatformMount>,
+    /// Runtime binaries beside runc that a container may run under: the start gate's wrapper.
+    pub runtime_binaries: Vec<String>,
+}
+
+/// One mount that the platform adds: from exactly here to exactly there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformMount {
+    /// Path on the node.
+    pub source: String,
+    /// Path in the container.
+    pub destination: String,
+}
+
+/// The process to measure. Whoever implements this holds the process, so that its number can't pass to another one.
+pub trait Subject: Send + Sync {
+    /// Its number on this node.
+    fn pid(&self) -> u32;
+    /// Its user.
+    fn uid(&self) -> u32;
+    /// The path of its control group.
+    fn cgroup(&self) -> io::Result<String>;
+    /// Whether it still runs.
+    fn still_alive(&self) -> bool;
+}
+
+/// Why the runtime told nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// Fault: the configuration; the path of the socket can't be written as an address.
+    #[error("`{}` is not the path of a socket", .socket.display())]
+    Address {
+        /// The path.
+        socket: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// Fault: the runtime; it is away or refused. Asked again at the next measurement.
+    #[error("the container runtime did not answer `{what}`")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// The answer.
+        #[source]
+        source: Box<tonic::Status>,
+    },
+    /// Fault: the runtime, or whoever wrote what it keeps.
+    #[error("the container runtime answered `{what}` with something else")]
+    Malformed {
+        /// What was asked.
+        what: &'static str,
+    },
+}
+
+/// Why a process was not measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// Fault: none; the process ended meanwhile.
+    #[error("the process ended while it was measured")]
+    Gone,
+    /// Fault: this machine.
+    #[error("the process can't be read")]
+    Unreadable {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Fault: the runtime.
+    #[error("the container runtime can't be asked about the process")]
+    Runtime {
+        /// What went wrong.
+        #[source]
+        source: RuntimeError,
+    },
+}
+
+/// One containerd.
+#[derive(Clone)]
+pub struct Containers {
+    client: Client,
+    config: Arc<Config>,
+    marks: Arc<Marks>,
+    hashes: Arc<Hashes>,
+}
+
+impl Containers {
+    /// Prepares to ask; the connection is made when it is needed. Call it inside a tokio run-time.
+    pub fn new(config: Config) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            client: Client::new(&config.socket)?,
+            config: Arc::new(config),
+            marks: Arc::default(),
+            hashes: Arc::default(),
+        })
+    }
+
+    /// Follows the runtime's events for ever. Containers that were created before, or while the runtime was away, count as
+    /// interactive: nobody knows what was done in them.
+    pub async fn watch(&self) {
+        marks::watch(&self.client, &self.marks).await;
+    }
+
+    /// Returns when events are being followed.
+    pub async fn watching(&self) {
+        self.marks.watching().await;
+    }
+
+    /// Measures a process.
+    pub async fn measure(&self, subject: &dyn Subject) -> Result<WorkloadFacts, MeasureError> {
+        measure::measure(self, subject).await
+    }
+
+    /// Every place in every manifest of the content store where this layer is listed, in any namespace.
+    pub async fn manifests_listing_layer(
+        &self,
+        layer: estate::Digest,
+    ) -> Result<Vec<LayerUse>, RuntimeError> {
+        layers::manifests_listing(&self.client, layer).await
+    }
+}

@@ -1,0 +1,338 @@
+//! Whether somebody may have had a hand inside a container, from the runtime's events. Events are asynchronous, so this
+//! is weak knowledge; whatever was not watched from the beginning counts as touched.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use evidence::ContainerRef;
+use prost::Message as _;
+use proto::containerd::events::{
+    ContainerCreate, ContainerDelete, ContainerUpdate, TaskCheckpointed, TaskCreate, TaskExecAdded,
+    TaskExecStarted,
+};
+use proto::containerd::services::events::v1::{Envelope, PublishRequest, SubscribeRequest};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::RuntimeError;
+use crate::client::{Client, refused, within};
+use crate::locate::KUBERNETES;
+
+/// What is known since the watch began.
+#[derive(Default)]
+pub(crate) struct Marks {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    since: Option<SystemTime>,
+    touched: HashMap<ContainerRefKey, bool>,
+}
+
+/// Namespace and id.
+type ContainerRefKey = (String, String);
+
+impl Marks {
+    /// Whether the container counts as touched. The event of a container that was made a moment ago may still be on its way.
+    pub(crate) async fn touched(
+        &self,
+        container: &ContainerRef,
+        created: Option<SystemTime>,
+    ) -> bool {
+        let key = (container.runtime_namespace.clone(), container.id.clone());
+        let seen = timeout(LONGEST_EVENT, async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                {
+                    let state = self.lock();
+                    if let Some(touched) = state.touched.get(&key) {
+                        return *touched;
+                    }
+                    if state
+                        .since
+                        .zip(created)
+                        .is_none_or(|(since, created)| created <= since)
+                    {
+                        return true;
+                    }
+                }
+                changed.await;
+            }
+        });
+        seen.await.unwrap_or(true)
+    }
+
+    pub(crate) async fn watching(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.lock().since.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, now: SystemTime) {
+        self.lock().since.get_or_insert(now);
+        self.changed.notify_waiters();
+    }
+
+    /// What happens while nobody watches is not known.
+    fn forget(&self) {
+        *self.lock() = State::default();
+        self.changed.notify_waiters();
+    }
+
+    fn apply(&self, happened: Happened) {
+        let mut state = self.lock();
+        match happened {
+            Happened::Created(key) => {
+                state.touched.insert(key, false);
+            }
+            Happened::Touched(key) => {
+                state.touched.insert(key, true);
+            }
+            Happened::Removed(key) => {
+                state.touched.remove(&key);
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Follows events for ever, again after each loss.
+pub(crate) async fn watch(client: &Client, marks: &Marks) {
+    loop {
+        let Err(error) = follow(client, marks).await;
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the runtime's events are not followed; every running container counts as interactive"
+        );
+        marks.forget();
+        sleep(PAUSE).await;
+    }
+}
+
+async fn follow(client: &Client, marks: &Marks) -> Result<Infallible, RuntimeError> {
+    let mut events = client.events();
+    let mut subscribed = pin!(events.subscribe(SubscribeRequest::default()));
+    // The answer to a subscription comes with the first event, so one is made; it also tells from when on all are seen.
+    let mut stream = loop {
+        match timeout(PAUSE, &mut subscribed).await {
+            Ok(answer) => break answer.map_err(refused("events"))?.into_inner(),
+            Err(_) => publish_fence(client).await?,
+        }
+    };
+    publish_fence(client).await?;
+    loop {
+        let event = stream.message().await.map_err(refused("events"))?;
+        let event = event.ok_or(RuntimeError::Malformed { what: "events" })?;
+        if event.topic == FENCE {
+            marks.begin(now());
+        } else if let Some(happened) = Happened::read(&event) {
+            marks.apply(happened);
+        }
+    }
+}
+
+async fn publish_fence(client: &Client) -> Result<(), RuntimeError> {
+    let fence = PublishRequest {
+        topic: FENCE.to_owned(),
+        event: Some(prost_types::Any {
+            type_url: "google.protobuf.Empty".to_owned(),
+            value: Vec::new(),
+        }),
+    };
+    let published = client.events().publish(within("default", fence)?).await;
+    published.map(|_| ()).map_err(refused("publish"))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the creation times that the runtime on this machine gives"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+const FENCE: &str = "/bailiwick/watching";
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_EVENT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Happened {
+    Created(ContainerRefKey),
+    Touched(ContainerRefKey),
+    Removed(ContainerRefKey),
+}
+
+impl Happened {
+    /// `None`: about something else.
+    fn read(event: &Envelope) -> Option<Self> {
+        let value = event
+            .event
+            .as_ref()
+            .map(|any| any.value.as_slice())
+            .unwrap_or_default();
+        let key = |id: String| (event.namespace.clone(), id);
+        match event.topic.as_str() {
+            "/containers/create" => {
+                Some(Self::Created(key(ContainerCreate::decode(value).ok()?.id)))
+            }
+            "/containers/delete" => {
+                Some(Self::Removed(key(ContainerDelete::decode(value).ok()?.id)))
+            }
+            // The kubelet changes limits in this way; nobody else has a reason to.
+            "/containers/update" if event.namespace != KUBERNETES => {
+                Some(Self::Touched(key(ContainerUpdate::decode(value).ok()?.id)))
+            }
+            "/tasks/create" => {
+                let created = TaskCreate::decode(value).ok()?;
+                // A restored process has the memory of another life.
+                (!created.checkpoint.is_empty()).then(|| Self::Touched(key(created.container_id)))
+            }
+            "/tasks/exec-added" => Some(Self::Touched(key(TaskExecAdded::decode(value)
+                .ok()?
+                .container_id))),
+            "/tasks/exec-started" => Some(Self::Touched(key(TaskExecStarted::decode(value)
+                .ok()?
+                .container_id))),
+            "/tasks/checkpointed" => Some(Self::Touched(key(TaskCheckpointed::decode(value)
+                .ok()?
+                .container_id))),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn container() -> ContainerRef {
+        ContainerRef {
+            runtime_namespace: "default".into(),
+            id: "app".into(),
+        }
+    }
+
+    fn event(topic: &str, message: &impl prost::Message) -> Happened {
+        let envelope = Envelope {
+            namespace: "default".into(),
+            topic: topic.into(),
+            event: Some(prost_types::Any {
+                type_url: String::new(),
+                value: message.encode_to_vec(),
+            }),
+            ..Envelope::default()
+        };
+        Happened::read(&envelope).unwrap()
+    }
+
+    fn created() -> Happened {
+        let create = ContainerCreate {
+            id: "app".into(),
+            ..ContainerCreate::default()
+        };
+        event("/containers/create", &create)
+    }
+
+    fn exec() -> Happened {
+        let exec = TaskExecAdded {
+            container_id: "app".into(),
+            exec_id: "e".into(),
+        };
+        event("/tasks/exec-added", &exec)
+    }
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+
+    #[tokio::test]
+    async fn a_container_older_than_the_watch_counts_as_touched() {
+        let marks = Marks::default();
+        assert!(
+            marks.touched(&container(), Some(START)).await,
+            "nobody watches"
+        );
+        marks.begin(START + PAUSE);
+        assert!(marks.touched(&container(), Some(START)).await);
+        assert!(marks.touched(&container(), None).await);
+    }
+
+    #[tokio::test]
+    async fn a_container_that_was_watched_from_the_start_is_untouched_until_an_exec() {
+        let marks = Marks::default();
+        marks.begin(START);
+        marks.apply(created());
+        assert!(!marks.touched(&container(), None).await);
+        marks.apply(exec());
+        assert!(marks.touched(&container(), None).await);
+    }
+
+    #[tokio::test]
+    async fn a_loss_of_events_touches_everything() {
+        let marks = Marks::default();
+        marks.begin(START);
+        marks.apply(created());
+        marks.forget();
+        assert!(marks.touched(&container(), Some(START + PAUSE)).await);
+    }
+
+    #[tokio::test]
+    async fn a_new_container_is_waited_for() {
+        let marks = Marks::default();
+        marks.begin(START);
+        let container = container();
+        let (touched, ()) = tokio::join!(marks.touched(&container, Some(START + PAUSE)), async {
+            marks.apply(created());
+        });
+        assert!(!touched);
+    }
+
+    #[tokio::test]
+    async fn the_mark_goes_with_the_container_and_not_with_its_task() {
+        let marks = Marks::default();
+        marks.begin(START);
+        marks.apply(created());
+        marks.apply(exec());
+        let gone = ContainerDelete { id: "app".into() };
+        marks.apply(event("/containers/delete", &gone));
+        marks.apply(created());
+        assert!(!marks.touched(&container(), None).await);
+    }
+
+    #[test]
+    fn a_restored_task_is_touched() {
+        let restored = TaskCreate {
+            container_id: "app".into(),
+            checkpoint: "sha256:…".into(),
+            ..TaskCreate::default()
+        };
+        assert_eq!(
+            event("/tasks/create", &restored),
+            Happened::Touched(("default".into(), "app".into()))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_events_never_panic(topic in "/(tasks|containers)/[a-z-]{0,12}", value: Vec<u8>) {
+            let event = Some(prost_types::Any { type_url: String::new(), value });
+            let _ = Happened::read(&Envelope { topic, event, ..Envelope::default() });
+        }
+    }
+}

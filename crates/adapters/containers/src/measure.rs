@@ -1,0 +1,383 @@
+//! One measurement, from a held process to facts.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use evidence::{ContainerRef, ExeFacts, ImageFacts, Interactive, Strength, WorkloadFacts};
+use prost::Message as _;
+use proto::containerd::runc::v1::Options;
+use proto::containerd::services::containers::v1::{Container, GetContainerRequest};
+use proto::containerd::services::tasks::v1::GetRequest;
+
+use crate::client::{unless_missing, within};
+use crate::deviations::{self, Platform, RuntimeIsKnown, starts_own};
+use crate::image::{self, Candidate, Judged, Snapshot};
+use crate::locate::{self, Located};
+use crate::mountinfo::{self, Seen};
+use crate::overlay::Layers;
+use crate::pod::Record;
+use crate::power;
+use crate::spec::Spec;
+use crate::users::Users;
+use crate::{Config, Containers, MeasureError, RuntimeError, Subject, exe};
+
+pub(crate) async fn measure(
+    containers: &Containers,
+    subject: &dyn Subject,
+) -> Result<WorkloadFacts, MeasureError> {
+    let unreadable = |source| MeasureError::Unreadable { source };
+    let cgroup = subject.cgroup().map_err(|error| gone_or(subject, error))?;
+    let kernel = Kernel::read(subject.pid()).map_err(|error| gone_or(subject, error))?;
+    let facts = async {
+        match locate::locate(&containers.client, &cgroup, subject.pid()).await? {
+            Some(located) => in_container(containers, located, &kernel).await,
+            None => Ok((nothing(), None)),
+        }
+    };
+    let (mut facts, layers) = facts
+        .await
+        .map_err(|source| MeasureError::Runtime { source })?;
+    facts.uid = Some(subject.uid());
+    facts.exe = executable(containers, kernel, layers)
+        .await
+        .map_err(unreadable)?;
+    // Only now is it sure that everything was about this process.
+    if !subject.still_alive() {
+        return Err(MeasureError::Gone);
+    }
+    Ok(facts)
+}
+
+fn gone_or(subject: &dyn Subject, source: io::Error) -> MeasureError {
+    if subject.still_alive() {
+        MeasureError::Unreadable { source }
+    } else {
+        MeasureError::Gone
+    }
+}
+
+fn nothing() -> WorkloadFacts {
+    WorkloadFacts {
+        container: None,
+        image: None,
+        exe: None,
+        deviations: None,
+        interactive: None,
+        privileged: None,
+        uid: None,
+        pod: None,
+    }
+}
+
+/// What the kernel shows of the process.
+struct Kernel {
+    proc: PathBuf,
+    mounts: Vec<Seen>,
+    /// Namespaces that it shares with this program, which runs on the host.
+    shared: Vec<&'static str>,
+}
+
+impl Kernel {
+    fn read(pid: u32) -> io::Result<Self> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let mut text = String::new();
+        File::open(proc.join("mountinfo"))?
+            .take(LARGEST_MOUNTINFO)
+            .read_to_string(&mut text)?;
+        let mounts = mountinfo::parse(&text).ok_or(io::ErrorKind::InvalidData)?;
+        let mut shared = Vec::new();
+        for (name, file) in NAMESPACES {
+            let own = fs::read_link(Path::new("/proc/self/ns").join(file))?;
+            if fs::read_link(proc.join("ns").join(file))? == own {
+                shared.push(name);
+            }
+        }
+        Ok(Self {
+            proc,
+            mounts,
+            shared,
+        })
+    }
+}
+
+const LARGEST_MOUNTINFO: u64 = 8 << 20;
+const NAMESPACES: [(&str, &str); 5] = [
+    ("pid", "pid"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("mount", "mnt"),
+    ("network", "net"),
+];
+
+/// Everything about the container; the layers are those of a recognised image.
+async fn in_container(
+    containers: &Containers,
+    located: Located,
+    kernel: &Kernel,
+) -> Result<(WorkloadFacts, Option<Layers>), RuntimeError> {
+    let mut facts = nothing();
+    let Located {
+        container: name,
+        has_exec,
+    } = located;
+    facts.container = Some(name.clone());
+    let Some(container) = container(containers, &name).await? else {
+        return Ok((facts, None));
+    };
+    let record = Record::of(&name.runtime_namespace, &container);
+    let spec = container
+        .spec
+        .as_ref()
+        .and_then(|spec| serde_json::from_slice::<Spec>(&spec.value).ok());
+    let touched = has_exec || touched(containers, &name, &container, spec.as_ref()).await?;
+    facts.interactive = Some(Interactive {
+        yes: touched,
+        strength: Strength::Weak,
+    });
+    facts.pod = record.as_ref().and_then(|record| record.pod.clone());
+    let Some(spec) = spec else {
+        return Ok((facts, None));
+    };
+    let platform = Platform {
+        cri: record.is_some(),
+        mounts: &containers.config.platform_mounts,
+        runtime: runtime(&container, &containers.config),
+    };
+    facts.privileged = Some(power::is_privileged(&spec, &platform, &kernel.shared));
+    let scene = Scene {
+        namespace: &name.runtime_namespace,
+        container: &container,
+        spec: &spec,
+        platform,
+        kernel,
+    };
+    let mut layers = None;
+    if let Some(snapshot) =
+        image::snapshot(&containers.client, &name.runtime_namespace, &container).await?
+        && kernel.mounts.iter().any(|mount| snapshot.root.is(mount))
+        && let Some(judged) = scene.recognise(containers, &snapshot, record).await?
+    {
+        facts.image = Some(judged.image);
+        facts.deviations = Some(judged.deviations.into_iter().collect());
+        layers = snapshot.root.into_layers();
+    }
+    Ok((facts, layers))
+}
+
+async fn container(
+    containers: &Containers,
+    name: &ContainerRef,
+) -> Result<Option<Container>, RuntimeError> {
+    let request = GetContainerRequest {
+        id: name.id.clone(),
+    };
+    let answer = containers
+        .client
+        .containers()
+        .get(within(&name.runtime_namespace, request)?)
+        .await;
+    Ok(unless_missing(answer, "container")?.and_then(|answer| answer.into_inner().container))
+}
+
+/// Everything that is compared with an image.
+struct Scene<'a> {
+    namespace: &'a str,
+    container: &'a Container,
+    spec: &'a Spec,
+    platform: Platform<'a>,
+    kernel: &'a Kernel,
+}
+
+impl Scene<'_> {
+    /// Which image it is, and how the container differs from it.
+    async fn recognise(
+        &self,
+        containers: &Containers,
+        snapshot: &Snapshot,
+        record: Option<Record>,
+    ) -> Result<Option<Judged>, RuntimeError> {
+        let client = &containers.client;
+        let snapshotter = &self.container.snapshotter;
+        let candidates =
+            image::candidates(client, self.namespace, snapshotter, snapshot.chain_id).await?;
+        let users = users(snapshot);
+        let judged: Vec<Judged> = candidates
+            .into_iter()
+            .map(|candidate| self.judge(candidate, snapshot, &users))
+            .collect();
+        let named = if judged.len() > 1 {
+            image::named(client, self.namespace, &self.container.image).await?
+        } else {
+            Vec::new()
+        };
+        Ok(image::choose(
+            judged,
+            record.and_then(|record| record.config),
+            &named,
+        ))
+    }
+
+    fn judge(&self, candidate: Candidate, snapshot: &Snapshot, users: &Users) -> Judged {
+        let mut found = deviations::from_spec(self.spec, &candidate.config, users, &self.platform);
+        found.extend(deviations::from_kernel(
+            self.spec,
+            &snapshot.root,
+            &self.kernel.mounts,
+            &self.kernel.shared,
+        ));
+        Judged {
+            image: ImageFacts {
+                config: candidate.digest,
+                chain_id: snapshot.chain_id,
+            },
+            deviations: found,
+        }
+    }
+}
+
+/// The image's own user files, from its layers.
+fn users(snapshot: &Snapshot) -> Users {
+    let read = |path: &str| {
+        let mut text = String::new();
+        let file = snapshot
+            .root
+            .layers()
+            .and_then(|layers| layers.shipped(Path::new(path)));
+        let read = file.map(|file| file.take(1 << 20).read_to_string(&mut text));
+        if matches!(read, Some(Ok(_))) {
+            text
+        } else {
+            String::new()
+        }
+    };
+    Users {
+        passwd: read("/etc/passwd"),
+        group: read("/etc/group"),
+    }
+}
+
+/// Whether a hand may have been inside: exec, restore, an open input, or a process space shared with others.
+async fn touched(
+    containers: &Containers,
+    name: &ContainerRef,
+    container: &Container,
+    spec: Option<&Spec>,
+) -> Result<bool, RuntimeError> {
+    if !spec.is_some_and(|spec| starts_own(spec, "pid")) {
+        return Ok(true);
+    }
+    let request = GetRequest {
+        container_id: name.id.clone(),
+        exec_id: String::new(),
+    };
+    let task = containers
+        .client
+        .tasks()
+        .get(within(&name.runtime_namespace, request)?)
+        .await;
+    let task = unless_missing(task, "task")?.and_then(|task| task.into_inner().process);
+    if !task.is_some_and(|task| task.stdin.is_empty() && !task.terminal) {
+        return Ok(true);
+    }
+    let created = container
+        .created_at
+        .and_then(|time| SystemTime::try_from(time).ok());
+    Ok(containers.marks.touched(name, created).await)
+}
+
+/// runc through its usual shim, with nothing told to it but the usual.
+fn runtime(container: &Container, config: &Config) -> RuntimeIsKnown {
+    let Some(runtime) = &container.runtime else {
+        return RuntimeIsKnown::No;
+    };
+    let usual = |options: &Options| {
+        let binary = &options.binary_name;
+        (binary.is_empty() || binary == "runc" || config.runtime_binaries.contains(binary))
+            && options.root.is_empty()
+            && options.criu_path.is_empty()
+            && options.criu_image_path.is_empty()
+            && options.criu_work_path.is_empty()
+    };
+    let known = match &runtime.options {
+        None => true,
+        Some(any) if any.type_url == "containerd.runc.v1.Options" => {
+            Options::decode(any.value.as_slice()).is_ok_and(|options| usual(&options))
+        }
+        Some(_) => false,
+    };
+    if runtime.name == "io.containerd.runc.v2" && known {
+        RuntimeIsKnown::Yes
+    } else {
+        RuntimeIsKnown::No
+    }
+}
+
+/// Reading a large file takes a while, so it happens on a thread of its own.
+async fn executable(
+    containers: &Containers,
+    kernel: Kernel,
+    layers: Option<Layers>,
+) -> io::Result<Option<ExeFacts>> {
+    let hashes = Arc::clone(&containers.hashes);
+    tokio::task::spawn_blocking(move || {
+        exe::measure(&kernel.proc, layers.as_ref(), &kernel.mounts, &hashes)
+    })
+    .await
+    .map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::containerd::services::containers::v1::container::Runtime;
+
+    use super::*;
+
+    fn judge(name: &str, options: Option<Options>) -> RuntimeIsKnown {
+        let container = Container {
+            runtime: Some(Runtime {
+                name: name.into(),
+                options: options.map(|options| prost_types::Any {
+                    type_url: "containerd.runc.v1.Options".into(),
+                    value: options.encode_to_vec(),
+                }),
+            }),
+            ..Container::default()
+        };
+        let config = Config {
+            socket: "/none".into(),
+            platform_mounts: Vec::new(),
+            runtime_binaries: vec!["/opt/gate".into()],
+        };
+        runtime(&container, &config)
+    }
+
+    fn binary(name: &str) -> Option<Options> {
+        Some(Options {
+            binary_name: name.into(),
+            ..Options::default()
+        })
+    }
+
+    #[test]
+    fn only_runc_and_the_configured_wrapper_are_known() {
+        for options in [None, binary(""), binary("runc"), binary("/opt/gate")] {
+            assert_eq!(judge("io.containerd.runc.v2", options), RuntimeIsKnown::Yes);
+        }
+        assert_eq!(
+            judge("io.containerd.runc.v2", binary("/tmp/evil")),
+            RuntimeIsKnown::No
+        );
+        assert_eq!(judge("io.containerd.evil.v1", None), RuntimeIsKnown::No);
+        let foreign_root = Options {
+            root: "/tmp".into(),
+            ..Options::default()
+        };
+        assert_eq!(
+            judge("io.containerd.runc.v2", Some(foreign_root)),
+            RuntimeIsKnown::No
+        );
+    }
+}
