@@ -1,1 +1,4 @@
-//! Room of `rpc`; furnished by its first commit.
+//! gRPC between nodes and servers, and between workloads and their agent.
+
+pub mod listener;
+pub mod nodes;

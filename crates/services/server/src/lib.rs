@@ -1,1 +1,20 @@
-//! Room of `server`; furnished by its first commit.
+//! The server: enrols nodes, decides and releases, governs. Only the order of steps lives here: no HTTP, no SQL.
+
+pub mod codes;
+pub mod genesis;
+pub mod govern;
+pub mod keyring;
+pub mod leases;
+pub mod nodes;
+pub mod ports;
+pub mod release;
+pub mod server;
+pub mod standing;
+pub mod trail;
+pub mod world;
+
+pub use codes::{Code, Fault};
+pub use release::{Answer, Payload, ReleaseError};
+pub use server::{Parts, Server, StartError};
+pub use standing::Standing;
+pub use world::World;

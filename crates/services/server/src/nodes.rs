@@ -1,0 +1,441 @@
+//! Nodes: attestation, fresh quotes, tokens, bans. The proofs come from `evidence`; this is the order of steps.
+
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+
+use estate::{Attest, Digest, Epoch, NodeName, Timestamp};
+use evidence::{
+    AttestBinding, AttestationError, AttestedNode, Attestor, Challenge, Confirmation, Enrolled, NodeFacts, Proof,
+    Purpose, TpmAttestation, TpmHello, VerifiedAttestation, verify_fresh_quote, verify_join,
+};
+use jose::Jwk;
+use ledger::{
+    Act, ActKind, Actor, Commitment, Effect, Guard, LoggedEnrolment, NotRecorded, NotReleased, TokenRow, rows::NodeRow,
+};
+
+use crate::{
+    ports::{DatabaseAccounts, Store, StoreError},
+    server::Server,
+};
+
+/// A quote that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PendingQuote {
+    pub(crate) nonce: [u8; 32],
+    pub(crate) asked: Timestamp,
+}
+
+/// What a node says first, parsed.
+pub struct Hello {
+    /// The node.
+    pub node: NodeName,
+    /// Enrol or renew.
+    pub purpose: Purpose,
+    /// Statement key.
+    pub statement_key: Jwk,
+    /// Node HPKE key.
+    pub hpke_key: Confirmation,
+    /// TLS exporter of the connection.
+    pub exporter: [u8; 32],
+    /// How it proves itself.
+    pub means: Means,
+}
+
+/// How a node proves itself.
+pub enum Means {
+    /// By its TPM.
+    Tpm(Box<TpmHello>),
+    /// By a token and its key; lab.
+    Token {
+        /// The token.
+        token: String,
+        /// SPKI of the node key.
+        node_key_spki: Vec<u8>,
+    },
+}
+
+/// An attestation between challenge and proof. Lives as long as its stream.
+pub struct Attesting {
+    node: NodeName,
+    previous: Option<Epoch>,
+    stage: Stage,
+}
+
+enum Stage {
+    Tpm(Box<TpmAttestation>),
+    Token { enrolled: Box<Enrolled>, binding: Box<AttestBinding>, nonce: [u8; 32], token: Digest, spki: Vec<u8> },
+}
+
+/// A node that was admitted.
+pub struct Admitted {
+    /// Node certificate, then the issuing CA, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Leaf and receipt.
+    pub commitment: Commitment,
+}
+
+/// A node is not admitted, or its quote not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Fault: the node, or whoever keeps the inventory. On record with its receipt.
+    #[error("{}", chain(.error))]
+    Refused {
+        /// Why.
+        error: AttestationError,
+        /// Leaf and receipt.
+        commitment: Box<Commitment>,
+    },
+    /// Fault: none: a guard of the transaction. On record.
+    #[error("{0}")]
+    NotReleased(#[from] NotReleased),
+    /// Fault: the node: no quote was asked for, or too long ago.
+    #[error("no quote was asked for")]
+    NotAsked,
+    /// Fault: the node, or an operator: two sessions with one endorsement key. Both ended, on record.
+    #[error("another live session has the same endorsement key; both are ended")]
+    TwoSessions,
+    /// Fault: an operator.
+    #[error("the node is banned")]
+    Banned,
+    /// Fault: the store.
+    #[error("the store can't be read")]
+    Store(#[from] StoreError),
+    /// Fault: the store.
+    #[error("the act could not be recorded")]
+    NotRecorded(#[from] NotRecorded),
+    /// Fault: this machine.
+    #[error("no certificate could be made")]
+    Certificate(#[from] issuer::IssueError),
+    /// Fault: the caller.
+    #[error("there is no node `{0}`")]
+    Unknown(NodeName),
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl<S: Store, A: DatabaseAccounts> Server<S, A> {
+    /// Second message of an attestation: the challenge.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn challenge(&self, hello: Hello) -> Result<(Attesting, Challenge), NodeError> {
+        let node = hello.node.clone();
+        match self.try_challenge(hello).await {
+            Err(NodeError::Refused { error, .. }) => Err(self.refuse(&node, error, Vec::new()).await?),
+            other => other,
+        }
+    }
+
+    async fn try_challenge(&self, hello: Hello) -> Result<(Attesting, Challenge), NodeError> {
+        let Hello { node, purpose, statement_key, hpke_key, exporter, means } = hello;
+        let row = self.store.node(&node).await?;
+        if row.as_ref().is_some_and(|row| row.banned) {
+            return Err(NodeError::Banned);
+        }
+        if purpose == Purpose::Enrol {
+            self.end_twins(&node).await?;
+        }
+        let enrolled = self.enrolled(&node).ok_or_else(|| unrecorded(AttestationError::NotEnrolled(node.clone())))?;
+        let binding = AttestBinding {
+            trust_domain: self.trust_domain.clone(),
+            node: node.clone(),
+            purpose,
+            ak_name: Vec::new(),
+            node_key_name: Vec::new(),
+            statement_key,
+            hpke_key,
+            exporter,
+        };
+        let (stage, challenge) = self.stage(means, binding, enrolled).map_err(unrecorded)?;
+        let previous = row.map(|row| row.epoch);
+        Ok((Attesting { node, previous, stage }, challenge))
+    }
+
+    fn stage(
+        &self,
+        means: Means,
+        binding: AttestBinding,
+        enrolled: Enrolled,
+    ) -> Result<(Stage, Challenge), AttestationError> {
+        match means {
+            Means::Tpm(hello) => {
+                let random = [self.random(), self.random()];
+                let (session, challenge) =
+                    TpmAttestation::begin(*hello, binding, enrolled, &self.manufacturers, self.now(), random)?;
+                Ok((Stage::Tpm(Box::new(session)), challenge))
+            }
+            Means::Token { token, node_key_spki } => {
+                let nonce = self.random();
+                let challenge =
+                    Challenge { nonce, id_object: Vec::new(), encrypted_secret: Vec::new(), pcrs: Vec::new() };
+                let stage = Stage::Token {
+                    enrolled: Box::new(enrolled),
+                    binding: Box::new(binding),
+                    nonce,
+                    token: Digest::of(token),
+                    spki: node_key_spki,
+                };
+                Ok((stage, challenge))
+            }
+        }
+    }
+
+    /// Fourth message of an attestation: the node certificate.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn admit(
+        &self,
+        attesting: Attesting,
+        proof: &Proof,
+        possession: &[u8],
+    ) -> Result<Admitted, NodeError> {
+        let Attesting { node, previous, stage } = attesting;
+        let now = self.now();
+        let mut guards = vec![Guard::NodeAt(node.clone(), previous)];
+        let mut effects = Vec::new();
+        let verified = match stage {
+            Stage::Tpm(session) => session.finish(proof, now),
+            Stage::Token { enrolled, binding, nonce, token, spki } => {
+                guards.push(Guard::TokenUnused(token, node.clone(), now));
+                effects.push(Effect::TokenUsed(token));
+                verify_join(*binding, &enrolled, &spki, &nonce, possession)
+            }
+        };
+        let attestation = match verified {
+            Ok(attestation) => attestation,
+            Err(error) => return Err(self.refuse(&node, error, Vec::new()).await?),
+        };
+        let logged = self.enrol(attestation, previous, now, guards, effects).await?;
+        let chain = self.keyring.authority.node_certificate(&logged, self.serial(), now)?;
+        self.announce();
+        Ok(Admitted { chain, epoch: logged.row().epoch, commitment: logged.commitment().clone() })
+    }
+
+    async fn enrol(
+        &self,
+        attestation: VerifiedAttestation,
+        previous: Option<Epoch>,
+        now: Timestamp,
+        guards: Vec<Guard>,
+        effects: Vec<Effect>,
+    ) -> Result<LoggedEnrolment, NotReleased> {
+        let epoch = previous.unwrap_or(Epoch(0)).next();
+        let basis = self.world().policies.basis();
+        self.ledger.enrol(attestation, epoch, now, now.plus(CERTIFICATE_LIFE), guards, effects, basis).await
+    }
+
+    /// Checks the quote that was asked for over the directive stream.
+    ///
+    /// # Errors
+    /// [`NodeError`]; a refused quote ends the node's session.
+    pub async fn quote(
+        &self,
+        node: &NodeName,
+        exporter: [u8; 32],
+        nonce: &[u8],
+        proof: &Proof,
+    ) -> Result<(Commitment, Timestamp), NodeError> {
+        let now = self.now();
+        let pending = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+        let pending = pending
+            .filter(|pending| pending.nonce == nonce)
+            .filter(|pending| now.since(pending.asked).is_some_and(|age| age <= QUOTE_PATIENCE))
+            .ok_or(NodeError::NotAsked)?;
+        let row = self.store.node(node).await?.ok_or_else(|| NodeError::Unknown(node.clone()))?;
+        match self.check_quote(&row, exporter, &pending.nonce, proof, now) {
+            Ok(reset_count) => self.record_quote(&row, reset_count, now).await,
+            Err(error) => {
+                let effects = vec![Effect::EpochRaised(node.clone())];
+                let refused = self.refuse(node, error, effects).await?;
+                self.announce();
+                Err(refused)
+            }
+        }
+    }
+
+    fn check_quote(
+        &self,
+        row: &NodeRow,
+        exporter: [u8; 32],
+        nonce: &[u8; 32],
+        proof: &Proof,
+        now: Timestamp,
+    ) -> Result<u32, AttestationError> {
+        let malformed = |what| AttestationError::Malformed { what };
+        let enrolled = self.enrolled(&row.name).ok_or_else(|| AttestationError::NotEnrolled(row.name.clone()))?;
+        let ak = tpm_quote::PublicArea::parse(&row.ak_public).map_err(|_| malformed("attestation key"))?;
+        let hpke_key = String::from_utf8(row.hpke_key.clone()).map_err(|_| malformed("node HPKE key"))?;
+        let binding = AttestBinding {
+            trust_domain: self.trust_domain.clone(),
+            node: row.name.clone(),
+            purpose: Purpose::Quote,
+            ak_name: ak.name().as_bytes().to_vec(),
+            node_key_name: row.node_key_name.clone(),
+            statement_key: statement_key(row).ok_or_else(|| malformed("statement key"))?,
+            hpke_key: Confirmation { suite: row.hpke_suite.clone(), key: hpke_key },
+            exporter,
+        };
+        let quote = verify_fresh_quote(&enrolled, &binding, &row.ak_public, nonce, proof, now)?;
+        match quote.reset_count() == row.reset_count {
+            true => Ok(quote.reset_count()),
+            false => Err(malformed("reset count (the node was restarted)")),
+        }
+    }
+
+    async fn record_quote(
+        &self,
+        row: &NodeRow,
+        reset_count: u32,
+        now: Timestamp,
+    ) -> Result<(Commitment, Timestamp), NodeError> {
+        let act = Act::new(ActKind::NodeQuote, Actor::Node(row.name.to_string()))
+            .field("node", row.name.to_string())
+            .effect(Effect::Quoted(row.name.clone(), now, reset_count))
+            .guard(Guard::NodeEpoch(row.name.clone(), row.epoch));
+        let logged = self.ledger.record(act).await?;
+        Ok((logged.commitment().clone(), now))
+    }
+
+    /// Ends every live session of a node that attests as if it had none.
+    async fn end_twins(&self, node: &NodeName) -> Result<(), NodeError> {
+        let live = self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied().unwrap_or(0);
+        if live == 0 {
+            return Ok(());
+        }
+        let act = Act::new(ActKind::NodeRefused, Actor::Node(node.to_string()))
+            .field("node", node.to_string())
+            .field("reason", "two live sessions with one endorsement key")
+            .effect(Effect::EpochRaised(node.clone()));
+        let _logged = self.ledger.record(act).await?;
+        self.announce();
+        Err(NodeError::TwoSessions)
+    }
+
+    async fn refuse(
+        &self,
+        node: &NodeName,
+        error: AttestationError,
+        effects: Vec<Effect>,
+    ) -> Result<NodeError, NodeError> {
+        let mut act = Act::new(ActKind::NodeRefused, Actor::Node(node.to_string()))
+            .field("node", node.to_string())
+            .field("reason", chain(&error));
+        act.effects = effects;
+        let logged = self.ledger.record(act).await?;
+        Ok(NodeError::Refused { error, commitment: Box::new(logged.commitment().clone()) })
+    }
+
+    /// The node as its attestation left it, with place and cluster of the estate in force.
+    pub(crate) async fn attested(&self, node: &NodeName) -> Result<Option<AttestedNode>, StoreError> {
+        let Some(row) = self.store.node(node).await? else { return Ok(None) };
+        let (Some(enrolled), Some(statement_key)) = (self.enrolled(node), statement_key(&row)) else {
+            return Ok(None);
+        };
+        let assurance = match row.attestor {
+            Attestor::Tpm => estate::Assurance::ENROLLED,
+            Attestor::JoinToken => estate::Assurance::OWN_WORD,
+        };
+        // A boot profile that the estate no longer gives this node proves nothing any more.
+        let boot = row.boot.filter(|boot| enrolled.boot.as_ref().is_some_and(|(name, _)| name == boot));
+        let facts = NodeFacts {
+            name: row.name,
+            cluster: enrolled.cluster,
+            location: enrolled.location,
+            assurance,
+            attestor: row.attestor,
+            boot,
+            quoted_at: row.quoted_at,
+            epoch: row.epoch,
+        };
+        Ok(Some(AttestedNode { facts, statement_key, banned: row.banned }))
+    }
+
+    fn enrolled(&self, name: &NodeName) -> Option<Enrolled> {
+        let world = self.world();
+        let node = world.estate.node(name)?;
+        let boot = node.boot.as_ref().and_then(|profile| world.estate.boot_profile(profile)).map(|profile| {
+            let state = |pcrs: &BTreeMap<estate::PcrIndex, Digest>| {
+                pcrs.iter().map(|(index, value)| (index.number(), *value.as_bytes())).collect()
+            };
+            (profile.name.clone(), profile.accept.values().map(|accepted| state(&accepted.pcrs)).collect())
+        });
+        Some(Enrolled {
+            node: name.clone(),
+            cluster: Some(node.cluster.clone()),
+            location: Some(node.location.clone()),
+            attestor: match node.attest {
+                Attest::Tpm => Attestor::Tpm,
+                Attest::JoinToken => Attestor::JoinToken,
+            },
+            ek: node.ek,
+            boot,
+        })
+    }
+
+    pub(crate) fn pcrs_of(&self, node: &NodeName) -> Option<Vec<u8>> {
+        let (_, states) = self.enrolled(node)?.boot?;
+        Some(states.first()?.keys().copied().collect())
+    }
+
+    /// Bans a node: its epoch rises, its leases end, its streams are told.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn ban(&self, node: &NodeName, actor: Actor, why: &str) -> Result<Commitment, NodeError> {
+        if self.store.node(node).await?.is_none() {
+            return Err(NodeError::Unknown(node.clone()));
+        }
+        let act = Act::new(ActKind::NodeBan, actor)
+            .field("node", node.to_string())
+            .field("reason", why)
+            .effect(Effect::Banned(node.clone()));
+        let logged = self.ledger.record(act).await?;
+        self.sweep.notify_one();
+        self.announce();
+        Ok(logged.commitment().clone())
+    }
+
+    /// Makes a one-time token for a node that the estate lets join by token; the token is returned once and kept nowhere.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn token(&self, node: &NodeName, actor: Actor) -> Result<(String, Commitment), NodeError> {
+        let enrolled = self.enrolled(node).ok_or_else(|| NodeError::Unknown(node.clone()))?;
+        if enrolled.attestor != Attestor::JoinToken {
+            let error = AttestationError::OtherAttestor { node: node.clone(), expected: "tpm" };
+            return Err(self.refuse(node, error, Vec::new()).await?);
+        }
+        let token = hex::encode(self.random());
+        let row = TokenRow { hash: Digest::of(&token), node: node.clone(), not_after: self.now().plus(TOKEN_LIFE) };
+        let act = Act::new(ActKind::NodeToken, actor).field("node", node.to_string()).effect(Effect::Token(row));
+        let logged = self.ledger.record(act).await?;
+        Ok((token, logged.commitment().clone()))
+    }
+}
+
+/// Wraps a refusal that [`Server::challenge`] is about to record.
+fn unrecorded(error: AttestationError) -> NodeError {
+    let commitment = Commitment { index: 0, leaf: Vec::new(), receipt: String::new() };
+    NodeError::Refused { error, commitment: Box::new(commitment) }
+}
+
+fn statement_key(row: &NodeRow) -> Option<Jwk> {
+    serde_json::from_str(&row.statement_key).ok()
+}
+
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(3600);
+const QUOTE_PATIENCE: Duration = Duration::from_secs(60);
+const TOKEN_LIFE: Duration = Duration::from_secs(600);

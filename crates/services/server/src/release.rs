@@ -1,0 +1,326 @@
+//! The release path for node and workload: verify, decide, commit, release. There is no second one.
+
+use std::sync::Arc;
+
+use custody::{OpenedPacket, Released, Undelivered};
+use estate::{IdentityFacts, Timestamp};
+use evidence::{
+    AttestedNode, RequestError, Session, Statement,
+    request::{Canonical, IssueRequest, OpenRequest, ReadRequest, StartRequest, SvidRequest},
+};
+use ledger::{Commitment, JournalError, LoggedDenial, LoggedPermit, NotReleased};
+use oci_crypt::{SeenDescriptor, SeenPlace};
+use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subject, Verdict};
+use spiffe_id::SpiffeId;
+
+use crate::{
+    ports::{AccountError, DatabaseAccounts, Store, StoreError},
+    server::Server,
+    world::World,
+};
+
+/// What leaves the server: always with leaf and receipt.
+#[derive(Debug)]
+pub struct Answer {
+    /// Leaf and receipt.
+    pub commitment: Commitment,
+    /// What was released.
+    pub payload: Payload,
+}
+
+/// What was released.
+#[derive(Debug)]
+pub enum Payload {
+    /// Sealed to the requester's key.
+    Sealed {
+        /// HPKE suite.
+        suite: String,
+        /// Encapsulated key.
+        enc: Vec<u8>,
+        /// Ciphertext.
+        ct: Vec<u8>,
+    },
+    /// Public: a certificate chain, a token.
+    Plain(Vec<Vec<u8>>),
+}
+
+/// Nothing was released.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// Fault: none. On record.
+    #[error("denied: {}", .0.denial.reason)]
+    Denied(Box<LoggedDenial>),
+    /// Fault: the caller: nothing was decided.
+    #[error("the request can't be read")]
+    Request(#[from] RequestError),
+    /// Fault: the caller: this connection's node has no attestation in force.
+    #[error("the node has to attest first")]
+    NotAttested,
+    /// Fault: the store. Nothing was decided.
+    #[error("the release could not be recorded")]
+    Journal(#[from] JournalError),
+    /// Fault: the store.
+    #[error("the store can't be read")]
+    Store(#[from] StoreError),
+    /// Fault: the database. The lease is being ended.
+    #[error("the database account could not be made")]
+    Account(#[from] AccountError),
+    /// Fault: the server. Permitted and logged, yet not delivered; that is on record, too.
+    #[error("permitted, but not delivered: {0}")]
+    Undelivered(String),
+    /// Fault: the caller: too many denials in too short a time.
+    #[error("too many denials; try again in a minute")]
+    Busy,
+}
+
+impl From<NotReleased> for ReleaseError {
+    fn from(error: NotReleased) -> Self {
+        match error {
+            NotReleased::Denied(denial) => Self::Denied(denial),
+            NotReleased::Unavailable(error) => Self::Journal(error),
+        }
+    }
+}
+
+/// What a release is judged by: taken once, so that the whole release sees one world.
+pub(crate) struct Circumstances {
+    pub(crate) world: Arc<World>,
+    pub(crate) node: AttestedNode,
+    pub(crate) now: Timestamp,
+}
+
+impl<S: Store, A: DatabaseAccounts> Server<S, A> {
+    pub(crate) async fn circumstances(&self, on: &Session) -> Result<Circumstances, ReleaseError> {
+        let node = self.attested(on.node()).await?.ok_or(ReleaseError::NotAttested)?;
+        Ok(Circumstances { world: self.world(), node, now: self.now() })
+    }
+
+    /// Verified evidence, then policy: the verdict that the ledger will hold.
+    pub(crate) fn verdict<K: Kind>(
+        &self,
+        at: &Circumstances,
+        on: &Session,
+        statement: &Statement,
+        canonical: &[u8],
+        request: Request<K>,
+    ) -> Verdict<K> {
+        match self.verifier.verify(statement, canonical, on, &at.node, at.now) {
+            Ok(evidence) => at.world.policies.decide(evidence, request, at.now),
+            Err(why) => Verdict::rejected(why, at.node.facts.clone(), &request, &at.world.policies),
+        }
+    }
+
+    /// A denial for something that does not exist: recorded like any other, and it does not tell more than "no such".
+    pub(crate) fn unknown<K: Kind>(&self, at: &Circumstances, what: &'static str, target: String) -> Verdict<K> {
+        Verdict::Denied(Denial {
+            action: K::ACTION,
+            target,
+            subject: Subject { node: at.node.facts.clone(), workload: None },
+            reason: DenialReason::Unknown(what),
+            basis: at.world.policies.basis(),
+            request: None,
+        })
+    }
+
+    /// Reads a secret.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]
+    pub async fn read(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+        let body = ReadRequest::from_canonical(canonical)?;
+        let at = self.circumstances(on).await?;
+        // The ciphertext is no secret: fetched before the ledger is asked, so that nothing can fail after the leaf.
+        let Some(secret) = self.store.secret(&body.secret).await? else {
+            let verdict = self.unknown::<Read>(&at, "secret", format!("secret `{}`", body.secret));
+            return Err(self.denied(verdict).await);
+        };
+        let custody = self.custody();
+        let no_key = (!custody.holds_key_of(&secret)).then_some(DenialReason::Unknown("key for this secret"));
+        let request = Request::read(body, secret.dataset.clone());
+        let verdict = self.verdict(&at, on, statement, canonical, request).refuse_if(no_key);
+        let logged = self.ledger.commit(verdict, Vec::new()).await?;
+        self.deliver(custody.release(logged, &secret)).await
+    }
+
+    /// Opens an image key for a node.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]
+    pub async fn open(
+        &self,
+        on: &Session,
+        statement: &Statement,
+        canonical: &[u8],
+        packet: &[u8],
+    ) -> Result<Answer, ReleaseError> {
+        let body = OpenRequest::from_canonical(canonical)?;
+        let at = self.circumstances(on).await?;
+        let custody = self.custody();
+        let opened = custody.open_packet(packet, &body.image);
+        let refusal = match &opened {
+            Ok(opened) => check_binding(&body, opened).err(),
+            Err(error) => Some(format!("the key packet is refused: {error}")),
+        };
+        let known = at.world.estate.image_set(&body.image).is_some();
+        let request = Request::open(body);
+        let verdict = match known {
+            true => self.verdict(&at, on, statement, canonical, request),
+            false => self.unknown(&at, "image set", request.target().to_string()),
+        };
+        let verdict = verdict.refuse_if(refusal.map(DenialReason::Binding));
+        let logged: LoggedPermit<Open> = self.ledger.commit(verdict, Vec::new()).await?;
+        match opened {
+            Ok(opened) => self.deliver(custody.open_image_key(logged, &opened)).await,
+            Err(error) => self.deliver(Err(Undelivered { logged, error })).await,
+        }
+    }
+
+    /// Permits a workload to start from a fenced image.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]
+    pub async fn start(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+        let body = StartRequest::from_canonical(canonical)?;
+        let at = self.circumstances(on).await?;
+        let verdict = self.verdict(&at, on, statement, canonical, Request::start(body));
+        let logged: LoggedPermit<Start> = self.ledger.commit(verdict, Vec::new()).await?;
+        Ok(Answer { commitment: logged.into_commitment(), payload: Payload::Plain(Vec::new()) })
+    }
+
+    /// Issues an identity.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]
+    pub async fn issue(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+        let body = IssueRequest::from_canonical(canonical)?;
+        let at = self.circumstances(on).await?;
+        let svid = body.svid.clone();
+        let serial = self.serial();
+        let verdict = self.verdict(&at, on, statement, canonical, Request::issue(body));
+        let logged: LoggedPermit<Issue> = self.ledger.commit(verdict, Vec::new()).await?;
+        match self.sign(&at, &logged, &svid, serial) {
+            Ok(parts) => {
+                Ok(Answer { commitment: logged.commitment().clone(), payload: Payload::Plain(parts) })
+            }
+            Err(error) => {
+                self.ledger.undelivered(&logged, &error).await?;
+                Err(ReleaseError::Undelivered(error))
+            }
+        }
+    }
+
+    fn sign(
+        &self,
+        at: &Circumstances,
+        logged: &LoggedPermit<Issue>,
+        svid: &SvidRequest,
+        serial: issuer::Serial,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        let (path, ttl) = identity(at, logged, svid);
+        let id: SpiffeId =
+            format!("spiffe://{}{path}", self.trust_domain).parse().map_err(|_| "identity path".to_owned())?;
+        let authority = &self.keyring.authority;
+        match svid {
+            SvidRequest::X509 { spki } => {
+                use base64::{Engine, engine::general_purpose::STANDARD};
+                let spki = STANDARD.decode(spki).map_err(|_| "public key is not base64".to_owned())?;
+                authority.x509_svid(logged, &id, &spki, serial, at.now, ttl).map_err(|error| error.to_string())
+            }
+            SvidRequest::Jwt { audience } => authority
+                .jwt_svid(logged, &id, audience, at.now, ttl)
+                .map(|token| vec![token.into_bytes()])
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) async fn deliver<K: Kind>(
+        &self,
+        released: Result<Released, Undelivered<K>>,
+    ) -> Result<Answer, ReleaseError> {
+        match released {
+            Ok(Released { suite, sealed, commitment }) => {
+                let payload = Payload::Sealed { suite, enc: sealed.enc, ct: sealed.ct };
+                Ok(Answer { commitment, payload })
+            }
+            Err(Undelivered { logged, error }) => {
+                self.ledger.undelivered(&logged, &error.to_string()).await?;
+                Err(ReleaseError::Undelivered(error.to_string()))
+            }
+        }
+    }
+
+    /// Commits a verdict that is a denial by construction.
+    pub(crate) async fn denied<K: Kind>(&self, verdict: Verdict<K>) -> ReleaseError {
+        match self.ledger.commit(verdict, Vec::new()).await {
+            Err(error) => error.into(),
+            Ok(_) => ReleaseError::Undelivered("a denial was recorded as a permit".to_owned()),
+        }
+    }
+}
+
+/// The path by the first template that applies; who is in no image set stays `/unmeasured`.
+fn identity(at: &Circumstances, logged: &LoggedPermit<Issue>, svid: &SvidRequest) -> (String, std::time::Duration) {
+    let evidence = logged.permit().evidence();
+    let (node, workload) = (evidence.node(), evidence.workload());
+    let config = workload.and_then(|workload| workload.image.as_ref()).map(|image| image.config);
+    let set = config.and_then(|config| at.world.estate.image_set_of(&config));
+    let pod = workload.and_then(|workload| workload.pod.as_ref());
+    let facts = IdentityFacts {
+        location: node.location.clone(),
+        cluster: node.cluster.clone(),
+        node: Some(node.name.clone()),
+        image: set.map(|set| set.name.clone()),
+        namespace: pod.map(|pod| pod.namespace.clone()),
+        service_account: pod.and_then(|pod| pod.service_account.clone()),
+        pod: pod.map(|pod| pod.name.clone()),
+    };
+    let template = set.and_then(|_| at.world.estate.identity_for(&facts));
+    match template {
+        Some((identity, path)) => {
+            let ttl = match svid {
+                SvidRequest::X509 { .. } => identity.x509_ttl,
+                SvidRequest::Jwt { .. } => identity.jwt_ttl,
+            };
+            (path, ttl.duration())
+        }
+        None => {
+            let what = config.map_or_else(|| "process".to_owned(), |config| config.to_hex());
+            (format!("/unmeasured/node/{}/{what}", node.name), UNMEASURED_LIFE)
+        }
+    }
+}
+
+/// Compares the packet's binding with what the node says about the layer and where it is listed (DESIGN 5.1).
+fn check_binding(body: &OpenRequest, opened: &OpenedPacket) -> Result<(), String> {
+    if !opened.bound().is_bound() {
+        return Err("the layer's key is not bound to an image".to_owned());
+    }
+    if body.uses.is_empty() {
+        return Err("no manifest in the node's content store lists the layer".to_owned());
+    }
+    let layer = SeenDescriptor {
+        digest: oci_digest(body.layer.digest),
+        size: body.layer.size,
+        media_type: &body.layer.media_type,
+    };
+    for usage in &body.uses {
+        let place = SeenPlace {
+            index: usage.index,
+            of: usage.of,
+            config: oci_digest(usage.config),
+            diff_id: usage.diff_id.map(oci_digest),
+        };
+        opened
+            .bound()
+            .check(&layer, Some(&place))
+            .map_err(|mismatch| format!("manifest {}: {mismatch}", usage.manifest))?;
+    }
+    Ok(())
+}
+
+fn oci_digest(digest: estate::Digest) -> oci_crypt::Digest {
+    oci_crypt::Digest::from_sha256(*digest.as_bytes())
+}
+
+const UNMEASURED_LIFE: std::time::Duration = std::time::Duration::from_secs(300);

@@ -1,0 +1,221 @@
+//! The server as one value: what it holds, and how it is put together.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use custody::{Custody, Kek};
+use estate::{NodeName, TenantName, Timestamp};
+use evidence::Verifier;
+use issuer::Serial;
+use ledger::{Act, ActKind, Actor, Entropy, Ledger, NotRecorded};
+use spiffe_id::TrustDomain;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    keyring::{self, Keyring, KeyringError},
+    ports::{Clock, DatabaseAccounts, Store, StoreError},
+    standing::Changes,
+    world::{World, WorldError},
+};
+
+/// What a server is built from.
+pub struct Parts<S, A> {
+    /// Store and journal.
+    pub store: Arc<S>,
+    /// Users on databases.
+    pub accounts: A,
+    /// Real or simulated time.
+    pub clock: Arc<dyn Clock>,
+    /// Real or seeded randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Wraps the server's keys.
+    pub kek: Kek,
+    /// Trust domain.
+    pub trust_domain: TrustDomain,
+    /// Tenant.
+    pub tenant: TenantName,
+    /// Made by `server init --lab`, for ever.
+    pub lab: bool,
+    /// Manufacturers whose endorsement certificates count.
+    pub manufacturers: tpm_quote::ManufacturerRoots,
+    /// Checkpoint verifier key, as in signed-note.
+    pub ledger_key: String,
+}
+
+/// The server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Fault: see the source.
+    #[error("the store can't be read")]
+    Store(#[from] StoreError),
+    /// Fault: see the source.
+    #[error("the server's keys can't be used")]
+    Keys(#[from] KeyringError),
+    /// Fault: whoever edited the database.
+    #[error("the estate in force can't be loaded")]
+    World(#[from] WorldError),
+    /// Fault: the store.
+    #[error("the start can't be recorded")]
+    Ledger(#[from] NotRecorded),
+    /// Fault: whoever configured it: a lab's trust domain ends in `.lab`, and no other does.
+    #[error("trust domain `{0}` and lab mode do not fit")]
+    Lab(TrustDomain),
+}
+
+/// The server.
+pub struct Server<S, A> {
+    pub(crate) store: Arc<S>,
+    pub(crate) ledger: Ledger<S>,
+    pub(crate) accounts: A,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) kek: Kek,
+    pub(crate) keyring: Keyring,
+    pub(crate) verifier: Verifier,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) tenant: TenantName,
+    pub(crate) lab: bool,
+    pub(crate) manufacturers: tpm_quote::ManufacturerRoots,
+    pub(crate) ledger_key: String,
+    pub(crate) changes: watch::Sender<Changes>,
+    pub(crate) sweep: Notify,
+    /// One apply at a time; guards in the transaction keep two servers apart.
+    pub(crate) applying: tokio::sync::Mutex<()>,
+    world: RwLock<Arc<World>>,
+    custody: RwLock<Arc<Custody>>,
+    /// Nonces of quotes that were asked for and not answered yet, by node. Short-lived; lost at a restart.
+    pub(crate) nonces: Mutex<BTreeMap<NodeName, crate::nodes::PendingQuote>>,
+    /// Live directive streams by node: two at once with one endorsement key end both.
+    pub(crate) streams: Mutex<BTreeMap<NodeName, u64>>,
+}
+
+impl<S: Store, A: DatabaseAccounts> Server<S, A> {
+    /// Loads keys and estate, and records the start. Nothing listens yet.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn build(parts: Parts<S, A>) -> Result<Arc<Self>, StartError> {
+        let Parts {
+            store, accounts, clock, entropy, kek, trust_domain, tenant, lab, manufacturers, ledger_key,
+        } = parts;
+        if lab != trust_domain.to_string().ends_with(".lab") {
+            return Err(StartError::Lab(trust_domain));
+        }
+        let keyring = Keyring::load(store.as_ref(), &kek, &trust_domain).await?;
+        let world = match store.estate().await? {
+            Some(row) => World::stored(&row, &tenant)?,
+            None => World::empty(&tenant)?,
+        };
+        let authority = evidence::statement::authority(&trust_domain);
+        let custody = keyring::hold_all(store.as_ref(), &kek, authority, &world.estate, clock.now()).await?;
+        let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&entropy));
+        let act = Act::new(ActKind::ServerStart, Actor::Authority)
+            .field("lab", lab)
+            .field("custody", kek.provider())
+            .field("policy", world.version().0);
+        let _logged = ledger.record(act).await?;
+        let (changes, _) = watch::channel(Changes::default());
+        Ok(Arc::new(Self {
+            verifier: Verifier::new(trust_domain.clone()),
+            store,
+            ledger,
+            accounts,
+            clock,
+            entropy,
+            kek,
+            keyring,
+            trust_domain,
+            tenant,
+            lab,
+            manufacturers,
+            ledger_key,
+            changes,
+            sweep: Notify::new(),
+            applying: tokio::sync::Mutex::new(()),
+            world: RwLock::new(world),
+            custody: RwLock::new(Arc::new(custody)),
+            nonces: Mutex::default(),
+            streams: Mutex::default(),
+        }))
+    }
+
+    /// The estate in force.
+    pub fn world(&self) -> Arc<World> {
+        Arc::clone(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn custody(&self) -> Arc<Custody> {
+        Arc::clone(&self.custody.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn swap(&self, world: Arc<World>, custody: Custody) {
+        *self.custody.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(custody);
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world;
+    }
+
+    /// Now, by the server's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Trust domain.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Whether this is a lab, for ever.
+    pub fn is_lab(&self) -> bool {
+        self.lab
+    }
+
+    /// Checkpoint verifier key.
+    pub fn ledger_key(&self) -> &str {
+        &self.ledger_key
+    }
+
+    /// The store, for what is public in it (checkpoint, tiles, consistency).
+    pub fn store(&self) -> &S {
+        self.store.as_ref()
+    }
+
+    /// The ledger, for acts that an adapter records, such as a refused caller.
+    pub fn ledger(&self) -> &Ledger<S> {
+        &self.ledger
+    }
+
+    pub(crate) fn serial(&self) -> Serial {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        Serial(bytes)
+    }
+
+    pub(crate) fn random(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// The server's own TLS certificate for a key made by the caller.
+    ///
+    /// # Errors
+    /// The issuer's error.
+    pub fn server_certificate(&self, names: &[String], spki: &[u8]) -> Result<Vec<Vec<u8>>, issuer::IssueError> {
+        self.keyring.authority.server_certificate(names, spki, self.serial(), self.now())
+    }
+
+    /// SPIFFE bundle document of the trust domain: X.509 roots and JWT keys. Its sequence is 1 until keys rotate.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the root certificate can't be read.
+    pub fn bundle(&self) -> Result<spiffe_id::Bundle, StoreError> {
+        let authority = &self.keyring.authority;
+        spiffe_id::Bundle::new(&self.trust_domain)
+            .with_x509_authority(authority.root_der())
+            .and_then(|bundle| bundle.with_jwt_authority(authority.jwt_key()))
+            .map(|bundle| bundle.with_sequence(1))
+            .map_err(|_| StoreError::Corrupt("root certificate".to_owned()))
+    }
+}
