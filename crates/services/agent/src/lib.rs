@@ -1,1 +1,10 @@
-//! Room of `agent`; furnished by its first commit.
+//! The node agent: attests its node, measures the processes on it, and carries what they are given.
+//!
+//! [`Agent`] is the whole of it; what it needs of the world stands in [`ports`].
+
+mod agent;
+mod error;
+pub mod ports;
+
+pub use agent::{Agent, AgentConfig, AgentStanding, Delivered, JwtSvid, X509Svid};
+pub use error::AgentError;
