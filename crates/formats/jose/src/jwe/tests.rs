@@ -277,6 +277,57 @@ fn texts_with_two_readings_are_refused() {
 }
 
 #[test]
+fn recipients_that_name_different_contents_are_refused() {
+    let keys = [0, 1].map(|_| DecryptionKey::generate_ec(Curve::P256).unwrap());
+    let text = encrypt(b"secret", &keys.each_ref().map(for_key)).unwrap();
+    let split = changed(&text, |value| {
+        value["protected"] = base64url::encode("{}").into();
+        value["recipients"][0]["header"]["enc"] = "A256GCM".into();
+        value["recipients"][1]["header"]["enc"] = "A128GCM".into();
+    });
+    let refused = decrypt(&split, &keys[0]);
+    assert!(matches!(
+        refused,
+        Err(DecryptError::Malformed { part: "enc" })
+    ));
+}
+
+#[test]
+fn too_many_recipients_are_refused_unread() {
+    let key = DecryptionKey::generate_ec(Curve::P256).unwrap();
+    let text = encrypt(b"secret", &[for_key(&key), for_key(&key)]).unwrap();
+    let many = |count: usize| {
+        changed(&text, |value| {
+            let one = value["recipients"][0].clone();
+            value["recipients"] = vec![one; count].into();
+        })
+    };
+    assert!(decrypt(&many(MAX_RECIPIENTS), &key).is_ok());
+    assert!(matches!(
+        decrypt(&many(MAX_RECIPIENTS + 1), &key),
+        Err(DecryptError::TooLarge)
+    ));
+}
+
+#[test]
+fn a_nonce_or_tag_of_the_wrong_length_is_named() {
+    let key = DecryptionKey::generate_ec(Curve::P256).unwrap();
+    let text = encrypt(b"secret", &[for_key(&key)]).unwrap();
+    for (part, lens) in [("iv", [0, 11, 16]), ("tag", [0, 12, 15])] {
+        for len in lens {
+            let short = changed(&text, |value| {
+                value[part] = base64url::encode(vec![0; len]).into()
+            });
+            let refused = decrypt(&short, &key);
+            assert!(
+                matches!(refused, Err(DecryptError::Malformed { part: said }) if said == part),
+                "{part} {len}"
+            );
+        }
+    }
+}
+
+#[test]
 fn headers_that_demand_more_are_refused() {
     let key = DecryptionKey::generate_ec(Curve::P256).unwrap();
     let text = encrypt(b"secret", &[for_key(&key)]).unwrap();

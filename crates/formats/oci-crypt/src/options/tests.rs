@@ -94,6 +94,16 @@ fn keys_and_nonces_of_the_wrong_length_are_refused() {
 }
 
 #[test]
+fn options_beyond_all_measure_are_refused() {
+    let with = |len: usize| private(|value| value["theirs"] = "a".repeat(len).into()).map(drop);
+    assert_eq!(with(MAX_PRIVATE_LEN / 2), Ok(()));
+    assert_eq!(
+        with(MAX_PRIVATE_LEN),
+        Err(OptionsError::Malformed { which: "private" })
+    );
+}
+
+#[test]
 fn duplicate_members_are_refused() {
     let text = String::from_utf8(fresh(Bound::Unbound).to_bytes().to_vec()).unwrap();
     for twice in [

@@ -218,6 +218,20 @@ fn too_many_packets() {
 }
 
 #[test]
+fn more_packets_than_are_read_are_not_written() {
+    let (keys, layer) = layer();
+    let (private, public) = open_layer_key("1", &layer.annotations, &[&keys.opener()]).unwrap();
+    let packet = keys.wrapper().wrap(&private).unwrap();
+    assert!(annotations_of(&public, vec![packet.clone(); MAX_PACKETS]).is_ok());
+    for count in [0, MAX_PACKETS + 1] {
+        assert!(
+            annotations_of(&public, vec![packet.clone(); count]).is_err(),
+            "{count}"
+        );
+    }
+}
+
+#[test]
 fn nothing_to_open() {
     let (keys, mut layer) = layer();
     layer.annotations.remove(JWE);
