@@ -22,6 +22,8 @@ pub(crate) struct Platform<'a> {
     /// Whether the container came through CRI: a pod's shared namespaces and files are then the platform's.
     pub(crate) cri: bool,
     pub(crate) mounts: &'a [PlatformMount],
+    /// The node's own name, which a container in the host's network gets.
+    pub(crate) hostname: &'a str,
     pub(crate) runtime: RuntimeIsKnown,
 }
 

@@ -90,11 +90,7 @@ impl Hashes {
 
     /// A file outside the image is read each time, and not at all from a file system whose answers somebody makes up.
     fn of_foreign(&self, file: &File, stat: &Stat) -> io::Result<Option<Digest>> {
-        #[expect(
-            clippy::unnecessary_cast,
-            reason = "the width differs between architectures"
-        )]
-        let kind = fstatfs(file)?.f_type as i64;
+        let kind = fstatfs(file)?.f_type;
         if !SOUND_FILE_SYSTEMS.contains(&kind) {
             return Ok(None);
         }
@@ -158,7 +154,7 @@ const LARGEST_EXE: i64 = 1 << 30;
 const LONGEST_READ: Duration = Duration::from_secs(20);
 const MOST_HASHES: usize = 4096;
 /// ext, XFS, Btrfs, tmpfs, overlay, EROFS, squashfs, F2FS, ZFS: file systems of the kernel on a local disk.
-const SOUND_FILE_SYSTEMS: &[i64] = &[
+const SOUND_FILE_SYSTEMS: &[rustix::fs::FsWord] = &[
     0xef53,
     0x5846_5342,
     0x9123_683e,

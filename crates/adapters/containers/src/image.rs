@@ -1,6 +1,7 @@
 //! From a container's snapshot to the image's configuration, by content.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use estate::Digest;
 use evidence::{Deviation, ImageFacts};
@@ -21,9 +22,39 @@ pub(crate) struct Snapshot {
 }
 
 /// An image that may be the one: its diff ids give the chain id.
+#[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) digest: Digest,
     pub(crate) config: ImageConfig,
+}
+
+/// Images that were recognised before. The runtime throws a configuration away when no name leads to it any more, while
+/// containers of it go on; what was computed from content stays true.
+#[derive(Default)]
+pub(crate) struct SeenImages {
+    by_chain: Mutex<BTreeMap<Digest, BTreeMap<Digest, ImageConfig>>>,
+}
+
+impl SeenImages {
+    /// Adds what is there now, and gives all that ever was.
+    pub(crate) fn with(&self, chain_id: Digest, present: Vec<Candidate>) -> Vec<Candidate> {
+        let mut by_chain = self.by_chain.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_chain.len() >= MOST_CHAINS && !by_chain.contains_key(&chain_id) {
+            by_chain.pop_first();
+        }
+        let seen = by_chain.entry(chain_id).or_default();
+        for Candidate { digest, config } in present {
+            if seen.len() < MOST_CANDIDATES || seen.contains_key(&digest) {
+                seen.insert(digest, config);
+            }
+        }
+        seen.iter()
+            .map(|(digest, config)| Candidate {
+                digest: *digest,
+                config: config.clone(),
+            })
+            .collect()
+    }
 }
 
 /// A candidate and how the container differs from it.
@@ -163,6 +194,7 @@ pub(crate) async fn named(
 /// A chain id of these is computed while unpacking; a remote snapshotter takes it from whoever says so.
 const SNAPSHOTTERS: &[&str] = &["native", "overlayfs"];
 const MOST_CANDIDATES: usize = 64;
+const MOST_CHAINS: usize = 4096;
 
 /// A manifest or an index.
 #[derive(Deserialize)]

@@ -33,6 +33,7 @@ use evidence::WorkloadFacts;
 
 use crate::client::Client;
 use crate::exe::Hashes;
+use crate::image::SeenImages;
 use crate::marks::Marks;
 
 pub use crate::layers::LayerUse;
@@ -129,6 +130,7 @@ pub struct Containers {
     config: Arc<Config>,
     marks: Arc<Marks>,
     hashes: Arc<Hashes>,
+    seen: Arc<SeenImages>,
 }
 
 impl Containers {
@@ -139,6 +141,7 @@ impl Containers {
             config: Arc::new(config),
             marks: Arc::default(),
             hashes: Arc::default(),
+            seen: Arc::default(),
         })
     }
 

@@ -141,9 +141,11 @@ async fn in_container(
     let Some(spec) = spec else {
         return Ok((facts, None));
     };
+    let uname = rustix::system::uname();
     let platform = Platform {
         cri: record.is_some(),
         mounts: &containers.config.platform_mounts,
+        hostname: uname.nodename().to_str().unwrap_or_default(),
         runtime: runtime(&container, &containers.config),
     };
     facts.privileged = Some(power::is_privileged(&spec, &platform, &kernel.shared));
@@ -201,8 +203,9 @@ impl Scene<'_> {
     ) -> Result<Option<Judged>, RuntimeError> {
         let client = &containers.client;
         let snapshotter = &self.container.snapshotter;
-        let candidates =
+        let present =
             image::candidates(client, self.namespace, snapshotter, snapshot.chain_id).await?;
+        let candidates = containers.seen.with(snapshot.chain_id, present);
         let users = users(snapshot);
         let judged: Vec<Judged> = candidates
             .into_iter()

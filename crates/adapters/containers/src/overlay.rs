@@ -260,6 +260,29 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root; run by make test"]
+    fn what_a_layer_removed_is_not_found_below_it() {
+        let image = image();
+        let top = image.folder.path().join("top/bin");
+        let whiteout = rustix::fs::mknodat(
+            CWD,
+            top.join("old"),
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        );
+        whiteout.unwrap();
+        assert!(image.layers.shipped(Path::new("/bin/old")).is_none());
+
+        fs::remove_file(top.join("old")).unwrap();
+        assert!(image.layers.shipped(Path::new("/bin/old")).is_some());
+        let opaque = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&top, "trusted.overlay.opaque", b"y", opaque).unwrap();
+        assert!(image.layers.shipped(Path::new("/bin/old")).is_none());
+        assert!(image.layers.shipped(Path::new("/bin/app")).is_some());
+    }
+
+    #[test]
     fn only_a_single_overlay_mount_has_layers() {
         let overlay = |options: &[&str]| Mount {
             r#type: "overlay".into(),

@@ -100,7 +100,7 @@ fn added_by_platform(name: &str, value: &str, process: &Process, platform: &Plat
     match name {
         "PATH" => value == DEFAULT_PATH,
         "TERM" => process.terminal && value == "xterm",
-        "HOSTNAME" => platform.cri,
+        "HOSTNAME" => platform.cri || value == platform.hostname,
         _ => false,
     }
 }

@@ -11,6 +11,8 @@ use crate::power::is_privileged;
 /// Written by `ctr run -d` of containerd 1.6.20.
 const CTR: &str = include_str!("specs/ctr.json");
 
+type Change = fn(&mut Value);
+
 fn image() -> ImageConfig {
     let text = json!({
         "config": {
@@ -40,6 +42,7 @@ fn judged(cri: bool, change: impl FnOnce(&mut Value)) -> Vec<Deviation> {
     let platform = Platform {
         cri,
         mounts: &mounts,
+        hostname: "node",
         runtime: RuntimeIsKnown::Yes,
     };
     from_spec(&ctr(change), &image(), &Users::default(), &platform)
@@ -56,6 +59,7 @@ fn privileged(change: impl FnOnce(&mut Value)) -> bool {
     let platform = Platform {
         cri: false,
         mounts: &mounts,
+        hostname: "node",
         runtime: RuntimeIsKnown::Yes,
     };
     is_privileged(&ctr(change), &platform, &[])
@@ -111,10 +115,14 @@ fn an_added_changed_removed_or_doubled_variable_is_told_by_name_alone() {
         changed(|spec| push(spec, "/process/env", json!("MODE"))),
         [env("MODE")]
     );
-    // Only CRI names hosts.
+    // Only CRI gives other names than the node's own.
     let hostname = |spec: &mut Value| push(spec, "/process/env", json!("HOSTNAME=pod"));
     assert_eq!(changed(hostname), [env("HOSTNAME")]);
     assert_eq!(judged(true, hostname), []);
+    assert_eq!(
+        changed(|spec| push(spec, "/process/env", json!("HOSTNAME=node"))),
+        []
+    );
 }
 
 #[test]
@@ -216,7 +224,7 @@ fn a_pods_files_are_the_platforms_only_under_cri_and_from_their_places() {
 
 #[test]
 fn user_cwd_terminal_hooks_and_powers_are_told() {
-    let cases: [(fn(&mut Value), Deviation); 9] = [
+    let cases: [(Change, Deviation); 9] = [
         (
             |spec| spec["process"]["user"]["uid"] = json!(7),
             Deviation::User {
@@ -327,7 +335,7 @@ fn shared_and_foreign_namespaces_are_told() {
 
 #[test]
 fn devices_filters_and_settings_are_told() {
-    let cases: [(fn(&mut Value), &str); 6] = [
+    let cases: [(Change, &str); 6] = [
         (
             |spec| spec["linux"]["devices"] = json!([{"path": "/dev/mem"}]),
             "linux.devices",
@@ -376,6 +384,7 @@ fn another_runtime_is_told() {
     let platform = Platform {
         cri: false,
         mounts: &[],
+        hostname: "node",
         runtime: RuntimeIsKnown::No,
     };
     let found = from_spec(&ctr(|_| {}), &image(), &Users::default(), &platform);
