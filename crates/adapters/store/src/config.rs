@@ -31,6 +31,8 @@ pub enum Create {
 /// What is known about a roll-back of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RollbackCheck {
+    /// The log was begun just now: there is nothing to roll back.
+    NewLog,
     /// Nothing outside the database was there to compare with.
     Unchecked,
     /// The log of this many leaves in the head file is the beginning of the database's.

@@ -140,7 +140,10 @@ async fn open_file(config: &StoreConfig, log: &VerifierKey) -> Result<Opened, Op
     let state = LogState::load(&mut db, config.tenant.as_str(), log)
         .await
         .map_err(of_store)?;
-    let rollback = compare_head_file(&mut db, config, log, &state).await?;
+    let rollback = match config.create {
+        Create::New | Create::NewTenant => RollbackCheck::NewLog,
+        Create::Existing => compare_head_file(&mut db, config, log, &state).await?,
+    };
     Ok(Opened {
         options,
         edge: Edge { db, state },

@@ -309,11 +309,20 @@ impl Store for SqliteStore {
         log::tile(self, level, index, width).await
     }
 
+    async fn rollback_warning(&self) -> Result<Option<String>, StoreError> {
+        Ok(match self.rollback {
+            RollbackCheck::NewLog | RollbackCheck::Compared { .. } => None,
+            RollbackCheck::Unchecked => Some(UNCHECKED.to_owned()),
+        })
+    }
+
     async fn audit(&self) -> Result<Vec<Discrepancy>, StoreError> {
         audit::audit(self).await
     }
 }
 
+const UNCHECKED: &str = "rollback: unchecked (no head file was there at the start, so an old database that was put back \
+     would not have been noticed)";
 /// Connections that read.
 const READERS: u32 = 4;
 /// Entries that may wait for the writer; more wait outside.

@@ -129,7 +129,8 @@ fn a_run_time_that_ends_in_the_middle_keeps_every_answer() {
         .unwrap();
     runtime.block_on(async {
         let store = place.open(Create::Existing).await;
-        for commitment in answered.lock().unwrap().iter() {
+        let answered = std::mem::take(&mut *answered.lock().unwrap());
+        for commitment in &answered {
             verify(commitment, store.verifier_key());
             let entry = store.entry(commitment.index).await.unwrap().unwrap();
             assert_eq!(entry.leaf.as_bytes(), commitment.leaf);

@@ -1,7 +1,6 @@
 //! The store on a real file: the journal's conformance, durability, isolation, what is read back and what an audit finds.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "test code; a failed assumption is a failed test"

@@ -190,6 +190,7 @@ async fn without_a_head_file_a_rollback_is_said_to_be_unchecked() {
     let store = place.open(Create::New).await;
     granted(&store, entry("first")).await;
     store.close().await;
+    assert_eq!(store.rollback_warning().await, Ok(None));
     for remains in [None, Some("")] {
         fs::remove_file(place.head_file()).unwrap();
         if let Some(text) = remains {
@@ -197,6 +198,13 @@ async fn without_a_head_file_a_rollback_is_said_to_be_unchecked() {
         }
         let store = place.open(Create::Existing).await;
         assert_eq!(store.rollback_check(), RollbackCheck::Unchecked);
+        assert!(
+            store
+                .rollback_warning()
+                .await
+                .unwrap()
+                .is_some_and(|text| text.contains("unchecked"))
+        );
         granted(&store, entry("next")).await;
         store.close().await;
         assert!(

@@ -89,11 +89,10 @@ impl Place {
 
     pub(crate) async fn edit(&self, sql: &str) {
         let mut db = self.raw().await;
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .execute(&mut db)
             .await
             .unwrap();
-        drop(done);
         sqlx::Connection::close(db).await.unwrap();
     }
 }
