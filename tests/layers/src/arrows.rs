@@ -30,7 +30,7 @@ struct Place {
 /// What the other formats stand on.
 const FLOOR_OF_FORMATS: [&str; 3] = ["hpke-xwing", "jose", "twin-sha256"];
 /// What the other adapters stand on.
-const FLOOR_OF_ADAPTERS: [&str; 1] = ["proto"];
+const FLOOR_OF_ADAPTERS: [&str; 2] = ["peer", "proto"];
 /// The one declared chain, lowest first; the crates of one step do not know each other.
 const DOMAIN_CHAIN: [&[&str]; 5] = [
     &["estate"],
