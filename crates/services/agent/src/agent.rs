@@ -1,17 +1,25 @@
 //! The agent as others see it: its configuration, its standing, and what can be asked of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use estate::{CredentialName, ImageSetName, NodeName, SecretName, Timestamp};
-use evidence::{Confirmation, WorkloadFacts, request::LayerDescriptor};
+use estate::{NodeName, Timestamp};
 use spiffe_id::{Bundle, SpiffeId, TrustDomain};
 use tlog::VerifierKey;
-use tokio::sync::watch;
+use tokio::{
+    sync::{RwLock, RwLockReadGuard, watch},
+    time::{Instant, interval, timeout},
+};
 use zeroize::Zeroizing;
 
 use crate::{
     error::AgentError,
     ports::{CheckpointStore, Clock, Connector, NodeKeys, Outcome, Probe},
+    session::{Session, SessionError},
+    svid::SvidCache,
+    witness::Witness,
 };
 
 /// Who the agent is, and what it accepts.
@@ -70,7 +78,6 @@ pub struct Delivered {
 }
 
 /// An X.509-SVID with its key.
-#[derive(Clone)]
 pub struct X509Svid {
     /// Whom it identifies.
     pub id: SpiffeId,
@@ -100,9 +107,15 @@ pub struct Agent<C: Connector, P: Probe> {
     pub(crate) probe: P,
     pub(crate) keys: Arc<dyn NodeKeys>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) checkpoints: Arc<dyn CheckpointStore>,
+    pub(crate) witness: Arc<Witness>,
+    pub(crate) svids: SvidCache,
+    /// LOCK: shared by each request from its signature to its answer; alone while the node's keys change.
+    pub(crate) gate: RwLock<()>,
+    session: watch::Sender<Option<Arc<Session<C::Link>>>>,
     standing: watch::Sender<AgentStanding>,
     bundle: watch::Sender<Arc<Bundle>>,
+    /// When a server was heard last.
+    contact: Mutex<Instant>,
 }
 
 impl<C: Connector, P: Probe> Agent<C, P> {
@@ -116,21 +129,21 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         checkpoints: Arc<dyn CheckpointStore>,
     ) -> Arc<Self> {
         let bundle = Arc::new(Bundle::new(&config.trust_domain));
+        let witness = Arc::new(Witness::new(checkpoints, config.ledger_key.clone()));
         Arc::new(Self {
             config,
             connector,
             probe,
             keys,
             clock,
-            checkpoints,
+            witness,
+            svids: SvidCache::default(),
+            gate: RwLock::new(()),
+            session: watch::Sender::new(None),
             standing: watch::Sender::new(AgentStanding::default()),
             bundle: watch::Sender::new(bundle),
+            contact: Mutex::new(Instant::now()),
         })
-    }
-
-    /// Attests, keeps the connection, answers quotes, renews, and starts again until the node is banned.
-    pub async fn run_forever(self: Arc<Self>) {
-        let _ = (&self.connector, &self.keys, &self.clock, &self.checkpoints, &self.config);
     }
 
     /// How the node stands.
@@ -143,69 +156,115 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         self.bundle.subscribe()
     }
 
-    /// Measures a caller.
-    ///
-    /// # Errors
-    /// [`AgentError::Caller`], [`AgentError::Unavailable`]
-    pub async fn measure(&self, caller: &P::Caller) -> Result<WorkloadFacts, AgentError> {
-        Ok(self.probe.measure(caller).await?)
-    }
-
-    /// Reads a secret for a caller; it comes sealed to the caller's key.
-    ///
-    /// # Errors
-    /// [`AgentError`]
-    pub async fn read(
+    /// The session of the moment, and a guard that keeps it until the request is over. While there is none, a request
+    /// waits a little.
+    pub(crate) async fn session(
         &self,
-        _caller: &P::Caller,
-        _secret: SecretName,
-        _cnf: Confirmation,
-    ) -> Result<Delivered, AgentError> {
-        Err(AgentError::NotAttested)
+    ) -> Result<(Arc<Session<C::Link>>, RwLockReadGuard<'_, ()>), AgentError> {
+        let mut session = self.session.subscribe();
+        let up = async {
+            loop {
+                let _ = session.wait_for(Option::is_some).await;
+                let guard = self.gate.read().await;
+                if let Some(session) = session.borrow().clone() {
+                    return (session, guard);
+                }
+            }
+        };
+        self.refuse_if_banned()?;
+        timeout(REQUEST_PATIENCE, up)
+            .await
+            .map_err(|_| self.absence())
     }
 
-    /// Leases a credential for a caller.
-    ///
-    /// # Errors
-    /// [`AgentError`]
-    pub async fn lease(
-        &self,
-        _caller: &P::Caller,
-        _credential: CredentialName,
-        _scram_verifier: String,
-        _cnf: Confirmation,
-    ) -> Result<Delivered, AgentError> {
-        Err(AgentError::NotAttested)
+    pub(crate) fn refuse_if_banned(&self) -> Result<(), AgentError> {
+        match self.standing.borrow().banned {
+            true => Err(AgentError::Banned),
+            false => Ok(()),
+        }
     }
 
-    /// An X.509-SVID for a caller.
-    ///
-    /// # Errors
-    /// [`AgentError`]
-    pub async fn x509_svid(&self, _caller: &P::Caller) -> Result<X509Svid, AgentError> {
-        Err(AgentError::NotAttested)
+    /// Refuses what is at hand, too, once no server was heard for too long.
+    pub(crate) fn refuse_if_offline(&self) -> Result<(), AgentError> {
+        match self.standing.borrow().offline {
+            true => Err(self.absence()),
+            false => Ok(()),
+        }
     }
 
-    /// A JWT-SVID for a caller.
-    ///
-    /// # Errors
-    /// [`AgentError`]
-    pub async fn jwt_svid(&self, _caller: &P::Caller, _audience: Vec<String>) -> Result<JwtSvid, AgentError> {
-        Err(AgentError::NotAttested)
+    fn absence(&self) -> AgentError {
+        let standing = self.standing.borrow();
+        let fault = standing
+            .fault
+            .clone()
+            .unwrap_or_else(|| "no session with a server".into());
+        match (standing.banned, standing.epoch) {
+            (true, _) => AgentError::Banned,
+            (false, 0) => AgentError::NotAttested,
+            (false, _) => AgentError::Unavailable(fault),
+        }
     }
 
-    /// Opens the key of an encrypted layer for a decoder; it comes sealed to the decoder's key.
-    ///
-    /// # Errors
-    /// [`AgentError`]
-    pub async fn open(
-        &self,
-        _caller: &P::Caller,
-        _packet: Vec<u8>,
-        _image: ImageSetName,
-        _layer: LayerDescriptor,
-        _cnf: Confirmation,
-    ) -> Result<Delivered, AgentError> {
-        Err(AgentError::NotAttested)
+    pub(crate) fn publish(&self, session: &Arc<Session<C::Link>>) {
+        self.session.send_replace(Some(Arc::clone(session)));
+        self.touch();
+        self.change_standing(|standing| {
+            standing.attested = true;
+            standing.offline = false;
+            standing.lab = session.identity.lab;
+            standing.epoch = session.identity.epoch;
+            standing.fault = None;
+        });
+    }
+
+    pub(crate) fn publish_bundle(&self, bundle: Bundle) {
+        self.bundle.send_replace(Arc::new(bundle));
+    }
+
+    /// There is no session any more.
+    pub(crate) fn withdraw(&self, why: &SessionError) {
+        self.session.send_replace(None);
+        self.change_standing(|standing| {
+            standing.attested = false;
+            standing.fault = Some(why.to_string());
+        });
+    }
+
+    /// The node is banned: nothing is given any more.
+    pub(crate) fn stop(&self) {
+        self.svids.clear();
+        self.change_standing(|standing| standing.banned = true);
+    }
+
+    pub(crate) fn change_standing(&self, change: impl FnOnce(&mut AgentStanding)) {
+        self.standing.send_if_modified(|standing| {
+            let before = standing.clone();
+            change(standing);
+            *standing != before
+        });
+    }
+
+    /// A server was heard.
+    pub(crate) fn touch(&self) {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// The dead man's switch: says so when no server was heard for too long.
+    pub(crate) async fn watch_contact(&self) {
+        let mut tick = interval(CONTACT_TICK);
+        loop {
+            tick.tick().await;
+            let silent = self
+                .contact
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .elapsed();
+            let offline = silent > self.config.max_offline;
+            self.change_standing(|standing| standing.offline = offline);
+        }
     }
 }
+
+/// How long a request waits for a session.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
+const CONTACT_TICK: Duration = Duration::from_millis(500);

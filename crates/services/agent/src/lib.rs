@@ -3,8 +3,15 @@
 //! [`Agent`] is the whole of it; what it needs of the world stands in [`ports`].
 
 mod agent;
+mod ask;
+mod attest;
+mod backoff;
 mod error;
 pub mod ports;
+mod run;
+mod session;
+mod svid;
+mod witness;
 
 pub use agent::{Agent, AgentConfig, AgentStanding, Delivered, JwtSvid, X509Svid};
 pub use error::AgentError;

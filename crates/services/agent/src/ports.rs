@@ -3,10 +3,7 @@
 use std::future::Future;
 
 use estate::{Digest, Timestamp};
-use evidence::{
-    Action, Statement, WorkloadFacts,
-    request::LayerUse,
-};
+use evidence::{Action, Statement, WorkloadFacts, request::LayerUse};
 use zeroize::Zeroizing;
 
 /// Tells the time.
@@ -33,7 +30,11 @@ pub trait NodeKeys: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`NodeKeysError`]
-    fn activate(&self, id_object: &[u8], encrypted_secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, NodeKeysError>;
+    fn activate(
+        &self,
+        id_object: &[u8],
+        encrypted_secret: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NodeKeysError>;
     /// TPM2_Certify of the node key by the AK: TPMS_ATTEST and TPMT_SIGNATURE.
     ///
     /// # Errors
@@ -43,7 +44,11 @@ pub trait NodeKeys: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`NodeKeysError`]
-    fn quote(&self, qualifying: &[u8; 32], pcrs: &[u8]) -> Result<(Vec<u8>, Vec<u8>), NodeKeysError>;
+    fn quote(
+        &self,
+        qualifying: &[u8; 32],
+        pcrs: &[u8],
+    ) -> Result<(Vec<u8>, Vec<u8>), NodeKeysError>;
     /// The firmware's event log.
     ///
     /// # Errors
@@ -82,7 +87,10 @@ pub trait Connector: Send + Sync + 'static {
     /// Opens a connection without a client certificate.
     fn attesting(&self) -> impl Future<Output = Result<Self::Attesting, LinkError>> + Send;
     /// Opens a connection with the node certificate `chain` (leaf first, DER) and the node key.
-    fn mutual(&self, chain: Vec<Vec<u8>>) -> impl Future<Output = Result<Self::Link, LinkError>> + Send;
+    fn mutual(
+        &self,
+        chain: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<Self::Link, LinkError>> + Send;
 }
 
 /// First half of an attestation, as it goes over the wire.
@@ -125,7 +133,10 @@ pub trait AttestingLink: Send {
     /// TLS exporter of this connection.
     fn exporter(&self) -> [u8; 32];
     /// First and second message.
-    fn hello(&mut self, hello: Hello) -> impl Future<Output = Result<evidence::Challenge, LinkError>> + Send;
+    fn hello(
+        &mut self,
+        hello: Hello,
+    ) -> impl Future<Output = Result<evidence::Challenge, LinkError>> + Send;
     /// Third and fourth message.
     fn prove(
         &mut self,
@@ -161,7 +172,10 @@ pub trait ServerLink: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(Vec<[u8; 32]>, String), LinkError>> + Send;
     /// Waits for the next directive; an end of the stream is [`LinkError::Unavailable`]. The server is told the newest
     /// `checkpoint` that the agent holds when the stream begins.
-    fn next_directive(&self, checkpoint: &str) -> impl Future<Output = Result<Directive, LinkError>> + Send;
+    fn next_directive(
+        &self,
+        checkpoint: &str,
+    ) -> impl Future<Output = Result<Directive, LinkError>> + Send;
 }
 
 /// What the server says of a node's standing.
@@ -240,11 +254,20 @@ pub trait Probe: Send + Sync + 'static {
     /// A process that asked something over a Unix socket.
     type Caller: Send + Sync + 'static;
     /// Measures a caller: each fact or its absence. Called again at every request.
-    fn measure(&self, caller: &Self::Caller) -> impl Future<Output = Result<WorkloadFacts, ProbeError>> + Send;
+    fn measure(
+        &self,
+        caller: &Self::Caller,
+    ) -> impl Future<Output = Result<WorkloadFacts, ProbeError>> + Send;
     /// Every manifest in the node's content store that lists this layer.
-    fn layer_uses(&self, layer: Digest) -> impl Future<Output = Result<Vec<LayerUse>, ProbeError>> + Send;
+    fn layer_uses(
+        &self,
+        layer: Digest,
+    ) -> impl Future<Output = Result<Vec<LayerUse>, ProbeError>> + Send;
     /// The digest of the caller's executable if it is root, and its parent is the runtime: a decoder.
-    fn decoder(&self, caller: &Self::Caller) -> impl Future<Output = Result<Digest, ProbeError>> + Send;
+    fn decoder(
+        &self,
+        caller: &Self::Caller,
+    ) -> impl Future<Output = Result<Digest, ProbeError>> + Send;
 }
 
 /// A caller could not be measured: it is refused.

@@ -1,0 +1,234 @@
+//! What is asked for a caller: measured, signed, sent, and its receipt verified before anything is passed on.
+
+use std::time::Duration;
+
+use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
+use evidence::{
+    Action, Confirmation, StatementBuilder, WorkloadFacts,
+    request::{Canonical, LayerDescriptor, LeaseRequest, OpenRequest, ReadRequest},
+};
+use tokio::time::timeout;
+
+use crate::{
+    agent::{Agent, Delivered},
+    error::AgentError,
+    ports::{Connector, LinkError, Outcome, Probe, Reply, ServerLink},
+    session::{Session, SessionError},
+};
+
+/// What a statement says beside the request.
+pub(crate) struct Measured {
+    pub(crate) workload: Option<WorkloadFacts>,
+    pub(crate) at: Timestamp,
+}
+
+impl<C: Connector, P: Probe> Agent<C, P> {
+    /// Measures a caller.
+    ///
+    /// # Errors
+    /// [`AgentError::Caller`], [`AgentError::Unavailable`]
+    pub async fn measure(&self, caller: &P::Caller) -> Result<WorkloadFacts, AgentError> {
+        Ok(self.probe.measure(caller).await?)
+    }
+
+    /// Reads a secret for a caller; it comes sealed to the caller's key.
+    ///
+    /// # Errors
+    /// [`AgentError`]
+    pub async fn read(
+        &self,
+        caller: &P::Caller,
+        secret: SecretName,
+        cnf: Confirmation,
+    ) -> Result<Delivered, AgentError> {
+        let measured = self.measured(caller).await?;
+        let request = ReadRequest { v: 1, secret };
+        let delivered = self
+            .release(Action::Read, &request, cnf, measured, Vec::new())
+            .await?;
+        sealed(delivered)
+    }
+
+    /// Leases a credential for a caller. The password was made by the caller: only its verifier is known here.
+    ///
+    /// # Errors
+    /// [`AgentError`]
+    pub async fn lease(
+        &self,
+        caller: &P::Caller,
+        credential: CredentialName,
+        scram_verifier: String,
+        cnf: Confirmation,
+    ) -> Result<Delivered, AgentError> {
+        if scram_verifier.len() > MAX_VERIFIER {
+            return Err(AgentError::Caller(
+                "the password's verifier is too long".into(),
+            ));
+        }
+        let measured = self.measured(caller).await?;
+        let request = LeaseRequest {
+            v: 1,
+            credential,
+            verifier: scram_verifier,
+        };
+        let delivered = self
+            .release(Action::Lease, &request, cnf, measured, Vec::new())
+            .await?;
+        plain(&delivered)?;
+        Ok(delivered)
+    }
+
+    /// Opens the key of an encrypted layer for a decoder; it comes sealed to the decoder's key. The node asks for
+    /// itself: the statement names no workload.
+    ///
+    /// # Errors
+    /// [`AgentError`]
+    pub async fn open(
+        &self,
+        caller: &P::Caller,
+        packet: Vec<u8>,
+        image: ImageSetName,
+        layer: LayerDescriptor,
+        cnf: Confirmation,
+    ) -> Result<Delivered, AgentError> {
+        if packet.len() > MAX_PACKET {
+            return Err(AgentError::Caller("the key packet is too long".into()));
+        }
+        let decoder = self.probe.decoder(caller).await?;
+        let uses = self.probe.layer_uses(layer.digest).await?;
+        let at = self.clock.now();
+        let request = OpenRequest {
+            v: 1,
+            image,
+            packet: Digest::of(&packet),
+            layer,
+            uses,
+            caller: decoder,
+        };
+        let measured = Measured { workload: None, at };
+        let delivered = self
+            .release(Action::Open, &request, cnf, measured, packet)
+            .await?;
+        sealed(delivered)
+    }
+
+    pub(crate) async fn measured(&self, caller: &P::Caller) -> Result<Measured, AgentError> {
+        self.refuse_if_banned()?;
+        let workload = self.measure(caller).await?;
+        Ok(Measured {
+            workload: Some(workload),
+            at: self.clock.now(),
+        })
+    }
+
+    /// One release: statement, answer, receipt.
+    pub(crate) async fn release(
+        &self,
+        action: Action,
+        request: &impl Canonical,
+        cnf: Confirmation,
+        measured: Measured,
+        packet: Vec<u8>,
+    ) -> Result<Delivered, AgentError> {
+        if cnf.public_key().is_none() {
+            return Err(AgentError::Caller(
+                "the key to seal to is not a key of a known suite".into(),
+            ));
+        }
+        let request = request
+            .to_canonical()
+            .map_err(|error| AgentError::Caller(error.to_string()))?;
+        let (session, _in_flight) = self.session().await?;
+        // Taken before the question: the answer's leaf must be a later one.
+        let known = self.witness.known_size();
+        let statement = StatementBuilder {
+            trust_domain: &self.config.trust_domain,
+            node: &self.config.node,
+            exporter: &session.exporter,
+            seq: session.next_seq(),
+            request: &request,
+            confirmation: cnf,
+            measured_at: measured.at,
+            workload: measured.workload,
+        };
+        let statement = statement
+            .sign(&session.identity.statement_key)
+            .map_err(|_| AgentError::Unavailable("the statement could not be signed".into()))?;
+        let asked = session
+            .link
+            .release(action, request.clone(), statement, packet);
+        let reply = match timeout(RELEASE_LIMIT, asked).await {
+            Ok(reply) => reply.map_err(|error| refused(error, &session))?,
+            Err(_) => return Err(AgentError::Unavailable("the server took too long".into())),
+        };
+        self.accept(reply, request, known, &session)
+    }
+
+    /// Passes on only what is on record.
+    fn accept(
+        &self,
+        reply: Reply,
+        request: Vec<u8>,
+        known: u64,
+        session: &Session<C::Link>,
+    ) -> Result<Delivered, AgentError> {
+        let Reply {
+            leaf,
+            proof,
+            outcome,
+        } = reply;
+        if let Err(error) = self.witness.verify(&leaf, &proof, known) {
+            session.end(SessionError::Witness(error.clone()));
+            return Err(AgentError::BadReceipt(error.to_string()));
+        }
+        if let Outcome::Denied { code, reason } = outcome {
+            return Err(AgentError::Denied {
+                code,
+                reason,
+                receipt: Some((leaf, proof)),
+            });
+        }
+        let (ledger_key, lab) = (session.identity.ledger_key.clone(), session.identity.lab);
+        Ok(Delivered {
+            request,
+            leaf,
+            proof,
+            ledger_key,
+            lab,
+            outcome,
+        })
+    }
+}
+
+/// Public material of an answer.
+pub(crate) fn plain(delivered: &Delivered) -> Result<&[Vec<u8>], AgentError> {
+    match &delivered.outcome {
+        Outcome::Plain(parts) => Ok(parts),
+        _ => Err(AgentError::BadReceipt(
+            "it is sealed where it should be plain".into(),
+        )),
+    }
+}
+
+fn sealed(delivered: Delivered) -> Result<Delivered, AgentError> {
+    match delivered.outcome {
+        Outcome::Sealed { .. } => Ok(delivered),
+        _ => Err(AgentError::BadReceipt("it is not sealed".into())),
+    }
+}
+
+fn refused<L>(error: LinkError, session: &Session<L>) -> AgentError {
+    match error {
+        LinkError::Unavailable(why) => AgentError::Unavailable(why),
+        LinkError::Request(why) => AgentError::Caller(why),
+        LinkError::Refused(_) => {
+            session.end(SessionError::Link(error));
+            AgentError::NotAttested
+        }
+        LinkError::Protocol(why) => AgentError::BadReceipt(why),
+    }
+}
+
+const MAX_VERIFIER: usize = 1024;
+const MAX_PACKET: usize = 256 * 1024;
+const RELEASE_LIMIT: Duration = Duration::from_secs(15);
