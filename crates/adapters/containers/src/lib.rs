@@ -4,7 +4,7 @@
 //! Names, tags, manifest digests as the runtime reports them, and labels that an image may carry, prove nothing and are not
 //! used. A fact that can't be measured is absent; absent satisfies no rule. The way:
 //!
-//! 1. control group → container id, confirmed by the runtime's own process list;
+//! 1. control group → container id, confirmed by the runtime's first process in the same groups;
 //! 2. the container's snapshot → its parent → the chain id → configurations whose diff ids give that chain id again;
 //! 3. the runtime's specification, and what the kernel shows of the process, against that configuration → deviations;
 //! 4. the running file against the file in the image's layers, by inode;

@@ -1,9 +1,11 @@
 //! From a control group to a container that the runtime confirms.
 
+use std::fs;
+use std::path::Path;
+
 use evidence::ContainerRef;
-use prost::Message as _;
-use proto::containerd::runc::v1::ProcessDetails;
-use proto::containerd::services::tasks::v1::ListPidsRequest;
+use proto::containerd::services::tasks::v1::GetRequest;
+use proto::containerd::v1::types::Process;
 
 use crate::RuntimeError;
 use crate::client::{Client, unless_missing, within};
@@ -11,11 +13,12 @@ use crate::client::{Client, unless_missing, within};
 /// A container that holds the process.
 pub(crate) struct Located {
     pub(crate) container: ContainerRef,
-    /// Whether a process that was added by `exec` lives in it now.
-    pub(crate) has_exec: bool,
+    /// Its first process, as the runtime knows it.
+    pub(crate) task: Process,
 }
 
-/// The container whose process list holds `pid`; `None` for a process of the host.
+/// The running container whose first process lives in the very control groups that `pid` lives in; `None` for a process of
+/// the host. This is how runc itself lists a container's processes.
 pub(crate) async fn locate(
     client: &Client,
     cgroup: &str,
@@ -28,35 +31,59 @@ pub(crate) async fn locate(
     // The likely one first; the path itself proves nothing.
     namespaces.sort_by_key(|namespace| *namespace != guess.namespace);
     for runtime_namespace in namespaces {
-        let request = ListPidsRequest {
+        let request = GetRequest {
             container_id: guess.id.clone(),
+            exec_id: String::new(),
         };
         let answer = client
             .tasks()
-            .list_pids(within(&runtime_namespace, request)?)
+            .get(within(&runtime_namespace, request)?)
             .await;
-        let Some(answer) = unless_missing(answer, "pids")? else {
-            continue;
-        };
-        let processes = answer.into_inner().processes;
-        if processes.iter().any(|process| process.pid == pid) {
-            let has_exec = processes
-                .iter()
-                .filter_map(|process| process.info.as_ref())
-                .any(|info| {
-                    ProcessDetails::decode(info.value.as_slice())
-                        .is_ok_and(|details| !details.exec_id.is_empty())
-                });
+        let task = unless_missing(answer, "task")?.and_then(|answer| answer.into_inner().process);
+        if let Some(task) = task
+            && same_groups(task.pid, pid)
+        {
             return Ok(Some(Located {
                 container: ContainerRef {
                     runtime_namespace,
                     id: guess.id,
                 },
-                has_exec,
+                task,
             }));
         }
     }
     Ok(None)
+}
+
+/// Whether the process came from the container's first one. One that was added by `exec` is a child of the runtime's shim,
+/// until it hides behind a dead parent; then only events tell.
+pub(crate) fn descends(pid: u32, first: u32) -> bool {
+    let mut pid = pid;
+    for _ in 0..DEEPEST_TREE {
+        if pid == first {
+            return true;
+        }
+        match parent(pid) {
+            Some(parent) if parent > 1 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+const DEEPEST_TREE: usize = 256;
+
+fn same_groups(first: u32, pid: u32) -> bool {
+    let groups = |pid: u32| fs::read(Path::new("/proc").join(pid.to_string()).join("cgroup"));
+    first != 0 && matches!((groups(first), groups(pid)), (Ok(first), Ok(other)) if first == other)
+}
+
+/// The name of a process stands in parentheses and may hold more of them.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -122,6 +149,13 @@ mod tests {
             guess("/kubepods.slice/kubepods-pod1.slice/cri-containerd-9c14.scope"),
             Some(("k8s.io".into(), "9c14".into()))
         );
+    }
+
+    #[test]
+    fn a_process_descends_from_itself_and_its_parent_and_not_from_a_stranger() {
+        let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
+        assert!(descends(own, own) && descends(own, parent));
+        assert!(!descends(parent, own) && !descends(own, u32::MAX));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use evidence::{ContainerRef, ExeFacts, ImageFacts, Interactive, Strength, Worklo
 use prost::Message as _;
 use proto::containerd::runc::v1::Options;
 use proto::containerd::services::containers::v1::{Container, GetContainerRequest};
-use proto::containerd::services::tasks::v1::GetRequest;
+use proto::containerd::v1::types::Process as Task;
 
 use crate::client::{unless_missing, within};
 use crate::deviations::{self, Platform, RuntimeIsKnown, starts_own};
@@ -74,6 +74,7 @@ fn nothing() -> WorkloadFacts {
 
 /// What the kernel shows of the process.
 struct Kernel {
+    pid: u32,
     proc: PathBuf,
     mounts: Vec<Seen>,
     /// Namespaces that it shares with this program, which runs on the host.
@@ -96,6 +97,7 @@ impl Kernel {
             }
         }
         Ok(Self {
+            pid,
             proc,
             mounts,
             shared,
@@ -121,8 +123,9 @@ async fn in_container(
     let mut facts = nothing();
     let Located {
         container: name,
-        has_exec,
+        task,
     } = located;
+    let came_from_first = locate::descends(kernel.pid, task.pid);
     facts.container = Some(name.clone());
     let Some(container) = container(containers, &name).await? else {
         return Ok((facts, None));
@@ -132,7 +135,8 @@ async fn in_container(
         .spec
         .as_ref()
         .and_then(|spec| serde_json::from_slice::<Spec>(&spec.value).ok());
-    let touched = has_exec || touched(containers, &name, &container, spec.as_ref()).await?;
+    let touched =
+        !came_from_first || touched(containers, &name, &container, spec.as_ref(), &task).await;
     facts.interactive = Some(Interactive {
         yes: touched,
         strength: Strength::Weak,
@@ -268,27 +272,16 @@ async fn touched(
     name: &ContainerRef,
     container: &Container,
     spec: Option<&Spec>,
-) -> Result<bool, RuntimeError> {
-    if !spec.is_some_and(|spec| starts_own(spec, "pid")) {
-        return Ok(true);
-    }
-    let request = GetRequest {
-        container_id: name.id.clone(),
-        exec_id: String::new(),
-    };
-    let task = containers
-        .client
-        .tasks()
-        .get(within(&name.runtime_namespace, request)?)
-        .await;
-    let task = unless_missing(task, "task")?.and_then(|task| task.into_inner().process);
-    if !task.is_some_and(|task| task.stdin.is_empty() && !task.terminal) {
-        return Ok(true);
+    task: &Task,
+) -> bool {
+    let has_input = task.terminal || !task.stdin.is_empty();
+    if has_input || !spec.is_some_and(|spec| starts_own(spec, "pid")) {
+        return true;
     }
     let created = container
         .created_at
         .and_then(|time| SystemTime::try_from(time).ok());
-    Ok(containers.marks.touched(name, created).await)
+    containers.marks.touched(name, created).await
 }
 
 /// runc through its usual shim, with nothing told to it but the usual.

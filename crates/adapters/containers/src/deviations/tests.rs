@@ -24,6 +24,9 @@ fn image() -> ImageConfig {
     ImageConfig::parse(text.to_string().as_bytes()).unwrap()
 }
 
+/// Written by containerd 1.6.20 for a container of a pod in the host's network.
+const CRI: &str = include_str!("specs/cri.json");
+
 fn ours() -> [PlatformMount; 1] {
     [PlatformMount {
         source: "/run/bailiwick/agent.sock".into(),
@@ -88,6 +91,29 @@ fn mount(destination: &str, source: &str) -> Deviation {
 fn what_ctr_writes_for_an_image_is_as_shipped() {
     assert_eq!(changed(|_| {}), []);
     assert!(!privileged(|_| {}));
+}
+
+#[test]
+fn what_cri_writes_for_an_image_is_as_shipped() {
+    let spec: Spec = serde_json::from_str(CRI).unwrap();
+    let mut image = image();
+    image.config.as_mut().unwrap().env = Some(vec!["PATH=/bin".into(), "MODE=cri".into()]);
+    let platform = Platform {
+        cri: true,
+        mounts: &[],
+        hostname: "node",
+        runtime: RuntimeIsKnown::Yes,
+    };
+    assert_eq!(
+        from_spec(&spec, &image, &Users::default(), &platform),
+        BTreeSet::new()
+    );
+    assert!(!is_privileged(&spec, &platform, &["network", "uts"]));
+    let not_cri = Platform {
+        cri: false,
+        ..platform
+    };
+    assert!(from_spec(&spec, &image, &Users::default(), &not_cri).len() > 4);
 }
 
 #[test]

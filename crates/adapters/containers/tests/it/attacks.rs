@@ -202,6 +202,53 @@ fn an_exec_session_marks_the_container_for_good() {
 
 #[test]
 #[ignore = "needs root and containerd; run by make test"]
+fn a_child_of_the_first_process_is_the_workload_and_an_exec_behind_a_dead_parent_is_not() {
+    let mut runtime = Runtime::start();
+    let script = "/bin/sleep 996 & wait";
+    let config = [
+        "--config.entrypoint",
+        "/bin/sh",
+        "--config.entrypoint",
+        "-c",
+        "--config.cmd",
+        script,
+    ];
+    let image = runtime.image("example/app:v1", "one", &config);
+    let containers = runtime.watched();
+    let (id, first) = runtime.run(&[], &image.name, &[]);
+    let children = |runtime: &Runtime, known: &[u32]| {
+        (0..100).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let all = runtime.processes(&id);
+            all.into_iter().find(|pid| !known.contains(pid))
+        })
+    };
+    let child = children(&runtime, &[first]).unwrap();
+    let facts = runtime.measure(&containers, child);
+    assert_eq!(facts.image.unwrap().config, image.config);
+    assert_eq!(facts.deviations.unwrap(), []);
+    assert!(!facts.interactive.unwrap().yes);
+
+    let hidden = "/bin/sleep 995 & exit 0";
+    let exec = [
+        "tasks",
+        "exec",
+        "--exec-id",
+        "hand",
+        &id,
+        "/bin/sh",
+        "-c",
+        hidden,
+    ];
+    runtime.ctr(&exec);
+    let hidden = children(&runtime, &[first, child]).unwrap();
+    for pid in [hidden, child, first] {
+        assert!(runtime.measure(&containers, pid).interactive.unwrap().yes);
+    }
+}
+
+#[test]
+#[ignore = "needs root and containerd; run by make test"]
 fn host_power_and_late_mounts_are_told() {
     let mut runtime = Runtime::start();
     let image = runtime.image("example/app:v1", "one", &[]);
