@@ -72,6 +72,19 @@ pub struct BootProfile {
 }
 
 impl BootProfile {
+    /// The accepted states as plain numbers and bytes, for those who check quotes.
+    #[must_use]
+    pub fn states(&self) -> Vec<BTreeMap<u8, [u8; 32]>> {
+        let plain = |state: &BootState| {
+            state
+                .pcrs
+                .iter()
+                .map(|(index, value)| (index.0, *value.as_bytes()))
+                .collect()
+        };
+        self.accept.values().map(plain).collect()
+    }
+
     /// The file of the state that `pcrs`, the quoted values, are in; every required register must have been quoted.
     #[must_use]
     pub fn accepts(&self, pcrs: &BTreeMap<PcrIndex, Digest>) -> Option<&str> {

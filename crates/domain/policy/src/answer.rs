@@ -3,20 +3,24 @@
 use std::fmt;
 
 use estate::RuleId;
+use serde::Serialize;
 
 /// What the rules say to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 #[must_use]
 pub struct Evaluation(pub(crate) Outcome);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Allowed(Vec<RuleId>),
     Denied(DeniedBy),
 }
 
 /// Why the rules say no.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DeniedBy {
     /// A guardrail forbids it.

@@ -5,13 +5,14 @@ use std::fmt;
 
 use estate::{RuleId, Timestamp};
 use evidence::{Action, Strength};
+use serde::Serialize;
 
 use crate::answer::Evaluation;
 use crate::facts::{Facts, Measured};
 use crate::{Policies, Target};
 
 /// An answer with the facts it was made from and what each permit lacks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// What was asked.
     pub question: String,

@@ -1,7 +1,9 @@
 //! Facts: the vector that every decision is made from, whether a request, a test or a question asks for it.
 
-use estate::{Digest, ImageSetName, MountGroup, RunRules};
-use evidence::{Deviation, Interactive, NodeFacts, Strength, VerifiedEvidence, WorkloadFacts};
+use estate::{Assurance, Attest, Digest, ImageSetName, MountGroup, RunRules};
+use evidence::{
+    Attestor, Deviation, Interactive, NodeFacts, Strength, VerifiedEvidence, WorkloadFacts,
+};
 
 use crate::Policies;
 
@@ -67,6 +69,13 @@ impl Policies {
     #[must_use]
     pub fn facts_from(&self, attested: &NodeFacts, workload: Option<&WorkloadFacts>) -> Facts {
         let listed = self.estate().node(&attested.name);
+        // A token can't stand for a machine that the inventory wants attested by its TPM, nor the reverse.
+        let listed = listed.filter(|node| {
+            matches!(
+                (node.attest, attested.attestor),
+                (Attest::Tpm, Attestor::Tpm) | (Attest::JoinToken, Attestor::JoinToken)
+            )
+        });
         let node = NodeFacts {
             cluster: listed.map(|node| node.cluster.clone()),
             location: listed.map(|node| node.location.clone()),
@@ -74,6 +83,16 @@ impl Policies {
                 .boot
                 .clone()
                 .filter(|boot| listed.is_some_and(|node| node.boot.as_ref() == Some(boot))),
+            // For a machine that is not listed so: of the kind that needs a boot state, which it does not have.
+            attestor: if listed.is_some() {
+                attested.attestor
+            } else {
+                Attestor::Tpm
+            },
+            assurance: match attested.attestor {
+                Attestor::Tpm => attested.assurance,
+                Attestor::JoinToken => Assurance::OWN_WORD,
+            },
             ..attested.clone()
         };
         Facts {

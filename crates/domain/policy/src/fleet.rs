@@ -8,13 +8,14 @@ use estate::{
     ImageSetName, LocationName, NodeName, Timestamp,
 };
 use evidence::{Action, Attestor, NodeFacts};
+use serde::Serialize;
 
 use crate::answer::Evaluation;
 use crate::facts::{Facts, Measured};
 use crate::{Policies, Target};
 
 /// One machine with one image, and what it may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// The node.
     pub node: NodeName,
@@ -33,7 +34,7 @@ pub struct Row {
 }
 
 /// Who can do something, over the declared fleet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WhoCan {
     /// The question.
     pub ask: Ask,
@@ -319,6 +320,10 @@ impl fmt::Display for WhoCan {
             "{} permitted, {} refused, over nodes and image sets of the estate",
             self.rows.len(),
             self.refused
+        )?;
+        writeln!(
+            f,
+            "note: whoever may apply a change can widen this; owners' signatures are not demanded yet"
         )
     }
 }

@@ -5,6 +5,7 @@
 //! here is [`Permit`].
 
 mod answer;
+mod compare;
 mod error;
 mod explain;
 mod facts;
@@ -23,6 +24,7 @@ mod trials;
 mod vocabulary;
 
 pub use answer::{DeniedBy, Evaluation};
+pub use compare::{RuleChange, Shift};
 pub use error::PolicyError;
 pub use explain::Explanation;
 pub use facts::{Facts, Measured};

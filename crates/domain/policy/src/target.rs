@@ -5,11 +5,13 @@ use std::fmt;
 
 use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use estate::{CredentialName, DataSet, DataSetName, Estate, ImageSetName, SecretName};
+use serde::Serialize;
 
 use crate::vocabulary::{Vocabulary, uid};
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// The key of an image set's images.
     ImageKey(ImageSetName),

@@ -9,20 +9,22 @@ use estate::{Assurance, Case, Digest, Epoch, Given, Never, Timestamp, Want};
 use evidence::{Attestor, Interactive, NodeFacts, Strength};
 
 use crate::Policies;
+use serde::Serialize;
+
 use crate::answer::{DeniedBy, Evaluation};
 use crate::facts::{Facts, Measured};
 use crate::fleet::{Row, action_of, conceivable};
 use crate::rules::DEFAULT;
 
 /// The results of all tests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TestReport {
     /// In the order of files and tests.
     pub results: Vec<TestResult>,
 }
 
 /// The result of one test.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TestResult {
     /// The file.
     pub file: String,
@@ -33,7 +35,8 @@ pub struct TestResult {
 }
 
 /// How a test went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TestVerdict {
     /// As wanted; for a `never`, over so many combinations.
     Passed {

@@ -141,7 +141,7 @@ fn load(rules: &[(String, String)]) -> Option<Policies> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn sorted_rules_answer_as_all_of_them_would(

@@ -1,6 +1,6 @@
 //! The sentence: only this image, in this place, in this cluster.
 
-use estate::{Ask, Digest};
+use estate::{Ask, Digest, Effect, Verb};
 use evidence::{Action, Interactive, Strength};
 use policy::{DeniedBy, Target, TestVerdict};
 
@@ -177,7 +177,8 @@ fn who_can_names_the_machine_and_the_image() {
         answer.to_string(),
         "who can lease Credential::\"cloudant/medical-records\":\n  medrec on dal05-r12-n07 in DAL05-R12, hipaaCluster: \
          lease Credential::\"cloudant/medical-records\", permitted by `medical-records-lease`\n\
-         1 permitted, 0 refused, over nodes and image sets of the estate\n"
+         1 permitted, 0 refused, over nodes and image sets of the estate\n\
+         note: whoever may apply a change can widen this; owners' signatures are not demanded yet\n"
     );
     assert_eq!(
         policies()
@@ -312,4 +313,71 @@ fn the_servers_own_login_is_the_one_that_the_estate_names() {
     );
     assert_eq!(policies.login_of(&"other".parse().unwrap()), None);
     assert_eq!(policies.basis().estate, policies.estate().hash());
+}
+
+#[test]
+fn a_new_rule_shows_who_gains_and_what_it_does() {
+    let frankfurt = "@id(\"frankfurt\")
+        permit (principal in ImageSet::\"medrec\", action == Action::\"lease\", resource in DataSet::\"medical-records\")
+        when { principal in Location::\"FRA02\" };";
+    let old = load_with(&[("inventory.toml", FRANKFURT)]).unwrap();
+    let new = load_with(&[("inventory.toml", FRANKFURT), (crate::RULES, frankfurt)]).unwrap();
+    let shift = old.shift(&new, now());
+    assert_eq!((shift.gains.len(), shift.loses.len()), (2, 0));
+    assert!(
+        shift
+            .gains
+            .iter()
+            .all(|row| row.node.as_str() == "fra02-n1"),
+        "{shift}"
+    );
+    assert_eq!(new.shift(&old, now()).loses, shift.gains);
+    let [change] = old.rule_changes(&new).try_into().unwrap();
+    assert_eq!(
+        (change.id.as_str(), change.verb, change.effect),
+        ("frankfurt", Verb::Added, Effect::Widening)
+    );
+    let [change] = new.rule_changes(&old).try_into().unwrap();
+    assert_eq!(
+        (change.verb, change.effect),
+        (Verb::Removed, Effect::Narrowing)
+    );
+    let forbid = frankfurt.replace("permit", "forbid");
+    let other = load_with(&[("inventory.toml", FRANKFURT), (crate::RULES, &forbid)]).unwrap();
+    assert_eq!(
+        new.rule_changes(&other).first().unwrap().effect,
+        Effect::Widening
+    );
+    assert_eq!(
+        old.rule_changes(&other).first().unwrap().effect,
+        Effect::Narrowing
+    );
+    assert_eq!(
+        other.rule_changes(&old).first().unwrap().effect,
+        Effect::Widening
+    );
+}
+
+#[test]
+fn a_machine_that_is_moved_loses_what_its_place_gave() {
+    let mut files = crate::example_files();
+    let inventory = files
+        .iter_mut()
+        .find(|(path, _)| path == "inventory.toml")
+        .map(|(_, text)| text)
+        .unwrap();
+    *inventory = inventory.replace(
+        "cluster = \"hipaaCluster\"\nlocation = \"DAL05-R12\"",
+        "cluster = \"euCluster\"\nlocation = \"FRA02\"",
+    );
+    let moved = policy::Policies::load(
+        &estate::Estate::parse(&files).unwrap(),
+        estate::PolicyVersion(2),
+    )
+    .unwrap();
+    let shift = policies().shift(&moved, now());
+    let mut actions: Vec<&str> = shift.loses.iter().map(|row| row.action.as_str()).collect();
+    actions.sort_unstable();
+    assert_eq!(actions, ["issue", "lease", "lease", "open", "start"]);
+    assert!(shift.gains.iter().all(|row| row.action == Action::Issue));
 }

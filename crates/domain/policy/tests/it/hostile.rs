@@ -47,7 +47,7 @@ fn word() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn any_words_as_rules_are_answered(words in prop::collection::vec(word(), 0..25)) {

@@ -1,5 +1,5 @@
 //! The rules of the example estate, and rules that are refused.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod example;
 mod guardrails;

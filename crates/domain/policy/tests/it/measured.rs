@@ -1,10 +1,13 @@
 //! From what a node measured to facts: the owner's `[run]` and the inventory judge it.
 
-use estate::Digest;
-use evidence::{Deviation, ExeFacts, ImageFacts, Interactive, NodeFacts, Strength, WorkloadFacts};
-use policy::{Facts, Policies};
+use estate::{Assurance, Digest};
+use evidence::{
+    Action, Attestor, Deviation, ExeFacts, ImageFacts, Interactive, NodeFacts, Strength,
+    WorkloadFacts,
+};
+use policy::{Facts, Policies, Target};
 
-use crate::{load_with, node, policies};
+use crate::{credential, load_with, node, now, policies};
 
 fn measured(deviations: Option<Vec<Deviation>>) -> WorkloadFacts {
     let config = *policies()
@@ -214,4 +217,47 @@ fn a_boot_profile_counts_only_while_the_inventory_wants_it() {
     };
     assert_eq!(policies.facts_from(&claims, None).node.boot, None);
     assert_eq!(policies.facts_from(&node(), None).node.boot, node().boot);
+}
+
+#[test]
+fn a_token_does_not_stand_for_a_machine_with_a_tpm() {
+    let by_token = NodeFacts {
+        attestor: Attestor::JoinToken,
+        ..node()
+    };
+    let facts = policies().facts_from(&by_token, Some(&measured(Some(Vec::new()))));
+    assert_eq!(
+        (facts.node.location.clone(), facts.node.boot.clone()),
+        (None, None)
+    );
+    assert_eq!(
+        (facts.node.attestor, facts.node.assurance),
+        (Attestor::Tpm, Assurance::OWN_WORD)
+    );
+    let answer = policies().evaluate(&facts, Action::Issue, &Target::Identity, now());
+    assert_eq!(
+        answer.to_string(),
+        "denied: `guardrail-boot` forbids it: the node's boot state is not attested"
+    );
+
+    let lab = "\n[node.lab-1]\ncluster = \"hipaaCluster\"\nlocation = \"DAL05\"\nattest = \"join-token\"\n";
+    let policies = load_with(&[("inventory.toml", lab)]).unwrap();
+    let joined = NodeFacts {
+        name: "lab-1".parse().unwrap(),
+        boot: None,
+        quoted_at: None,
+        ..by_token
+    };
+    let facts = policies.facts_from(&joined, Some(&measured(Some(Vec::new()))));
+    assert_eq!(facts.node.location, Some("DAL05".parse().unwrap()));
+    assert!(
+        policies
+            .evaluate(&facts, Action::Issue, &Target::Identity, now())
+            .is_allowed()
+    );
+    assert!(
+        !policies
+            .evaluate(&facts, Action::Lease, &credential(), now())
+            .is_allowed()
+    );
 }
