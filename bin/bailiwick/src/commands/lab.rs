@@ -1,0 +1,205 @@
+//! `bailiwick lab up|down|status|reboot`: a whole trust domain on this machine's loopback, to try things with.
+//!
+//! Machines are software TPMs with a manufacturer of the lab's own; server and agents are background processes of this
+//! program with separate state. A lab's trust domain ends in `.lab`, and nothing outside a lab accepts it.
+
+mod estate;
+mod folder;
+mod node;
+mod processes;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use folder::LabFolder;
+use node::{LabNode, NODES};
+use processes::{Part, background, own_command};
+
+/// A whole trust domain on this machine, to try things with.
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Starts software TPMs, a server and two agents on loopback, and applies an estate; what is there is kept.
+    ///
+    /// Example: bailiwick lab up
+    Up {
+        /// Where everything of the lab lies.
+        #[arg(long, default_value = DEFAULT_FOLDER)]
+        dir: PathBuf,
+        /// Where the sockets for workloads lie; containers may have it as mount group `bailiwick` when it is below
+        /// `/run/bailiwick`. Usually `run` in the lab's folder.
+        #[arg(long)]
+        run_dir: Option<PathBuf>,
+        /// containerd of a node; it need not run yet. Can be given once for each node.
+        #[arg(long = "containerd", value_name = "NODE=SOCKET")]
+        containerds: Vec<NodeSocket>,
+        /// The port for nodes; usually one that is free.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Ends what `up` started.
+    ///
+    /// Example: bailiwick lab down --purge
+    Down {
+        /// Where everything of the lab lies.
+        #[arg(long, default_value = DEFAULT_FOLDER)]
+        dir: PathBuf,
+        /// Removes keys, ledger and estate, too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Shows what runs.
+    ///
+    /// Example: bailiwick lab status
+    Status {
+        /// Where everything of the lab lies.
+        #[arg(long, default_value = DEFAULT_FOLDER)]
+        dir: PathBuf,
+    },
+    /// Boots a node anew, if need be into another kernel, which its boot profile does not accept.
+    ///
+    /// Example: bailiwick lab reboot fra02-n01 --kernel 6.1.0-17-amd64
+    Reboot {
+        /// Where everything of the lab lies.
+        #[arg(long, default_value = DEFAULT_FOLDER)]
+        dir: PathBuf,
+        /// The node.
+        node: String,
+        /// The kernel's version.
+        #[arg(long, default_value = node::KERNEL)]
+        kernel: String,
+    },
+}
+
+/// A node and its runtime's socket, written `NODE=SOCKET`.
+#[derive(Debug, Clone)]
+struct NodeSocket {
+    node: String,
+    socket: PathBuf,
+}
+
+impl FromStr for NodeSocket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (node, socket) = text.split_once('=').ok_or("`NODE=SOCKET` is wanted")?;
+        if !NODES.iter().any(|known| known.name == node) {
+            return Err(format!("the lab has no node `{node}`"));
+        }
+        Ok(Self { node: node.to_owned(), socket: socket.into() })
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
+    match args.command {
+        LabCommand::Up { dir, run_dir, containerds, port } => up(&dir, run_dir, &containerds, port),
+        LabCommand::Down { dir, purge } => down(&LabFolder::existing(&dir)?, purge),
+        LabCommand::Status { dir } => status(&LabFolder::existing(&dir)?),
+        LabCommand::Reboot { dir, node, kernel } => reboot(&LabFolder::existing(&dir)?, &node, &kernel),
+    }
+}
+
+fn up(dir: &Path, run_dir: Option<PathBuf>, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Result<()> {
+    let lab = LabFolder::made(dir, run_dir.as_deref())?;
+    eprintln!("this is a lab: its keys lie in `{}`, and nobody outside should trust them", lab.path().display());
+    if let Some(part) = lab.parts().into_iter().find(|part| part.running().is_some()) {
+        bail!("`{}` runs already: `bailiwick lab down` first", part.name());
+    }
+    let manufacturer = tpm::lab::Manufacturer::at(&lab.join("manufacturer"))?;
+    for node in &NODES {
+        node.switch_on(&lab, &manufacturer, node::KERNEL)?;
+    }
+    estate::write(&lab)?;
+    start_server(&lab, port)?;
+    apply_estate(&lab)?;
+    for node in &NODES {
+        let socket = containerds.iter().find(|given| given.node == node.name).map(|given| given.socket.clone());
+        node.configure(&lab, socket)?;
+        node.start_agent(&lab)?;
+    }
+    for node in &NODES {
+        node.await_sockets(&lab)?;
+    }
+    status(&lab)
+}
+
+fn start_server(lab: &LabFolder, port: Option<u16>) -> anyhow::Result<()> {
+    let config = lab.server_config();
+    if !config.exists() {
+        let port = port.map_or_else(free_port, Ok)?;
+        lab.write_server_config(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    }
+    if !lab.join("server/server.db").exists() {
+        own_command(["server", "init", "--lab", "--config"], &config)?;
+    }
+    let part = lab.server();
+    background(&part, ["server", "run", "--config"], &config)?;
+    part.wait_until("serves", PATIENCE, || std::os::unix::net::UnixStream::connect(lab.admin_socket()).is_ok())
+}
+
+/// The estate of the folder, unless it is in force already.
+fn apply_estate(lab: &LabFolder) -> anyhow::Result<()> {
+    let applied = lab.join("applied");
+    if applied.exists() {
+        return Ok(());
+    }
+    lab.ask_server(&["apply", "-f", &lab.join("estate").display().to_string()])?;
+    std::fs::write(&applied, "the first estate was applied\n").context("can't write into the lab's folder")
+}
+
+fn down(lab: &LabFolder, purge: bool) -> anyhow::Result<()> {
+    for part in lab.parts() {
+        if part.stop()? {
+            eprintln!("ended {}", part.name());
+        }
+    }
+    if purge {
+        lab.purge()?;
+        eprintln!("removed `{}`", lab.path().display());
+    }
+    Ok(())
+}
+
+fn status(lab: &LabFolder) -> anyhow::Result<()> {
+    println!("{:<18} {:<9} {:<8} where", "part", "state", "pid");
+    for part in lab.parts() {
+        let pid = part.running();
+        let state = if pid.is_some() { "running" } else { "ended" };
+        let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        println!("{:<18} {state:<9} {pid:<8} {}", part.name(), lab.place_of(&part));
+    }
+    eprintln!("hint: bailiwick node list --socket {}", lab.admin_socket().display());
+    Ok(())
+}
+
+fn reboot(lab: &LabFolder, name: &str, kernel: &str) -> anyhow::Result<()> {
+    let node: &LabNode = NODES.iter().find(|node| node.name == name).with_context(|| format!("the lab has no node `{name}`"))?;
+    lab.agent(node.name).stop()?;
+    lab.tpm(node.name).stop()?;
+    let manufacturer = tpm::lab::Manufacturer::at(&lab.join("manufacturer"))?;
+    node.switch_on(lab, &manufacturer, kernel)?;
+    node.start_agent(lab)?;
+    eprintln!("{name} booted {kernel}");
+    Ok(())
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("can't bind a port of loopback")?;
+    Ok(listener.local_addr().context("can't read the port")?.port())
+}
+
+const DEFAULT_FOLDER: &str = ".lab";
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,176 @@
+//! Where everything of a lab lies, and the configuration files that it writes there.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+
+use super::{
+    node::NODES,
+    processes::{Part, own_command_words},
+};
+
+/// A lab's folder.
+#[derive(Debug, Clone)]
+pub(super) struct LabFolder {
+    path: PathBuf,
+    run: PathBuf,
+}
+
+impl LabFolder {
+    /// The folder, made if need be.
+    pub(super) fn made(path: &Path, run: Option<&Path>) -> anyhow::Result<Self> {
+        let failed = |path: &Path| format!("can't make `{}`", path.display());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| failed(path))?;
+        let path = fs::canonicalize(path).with_context(|| failed(path))?;
+        let run = run.map_or_else(|| path.join("run"), Path::to_owned);
+        fs::create_dir_all(&run).with_context(|| failed(&run))?;
+        let run = fs::canonicalize(&run).with_context(|| failed(&run))?;
+        write(&path.join(RUN), run.display().to_string().as_bytes(), 0o600)?;
+        Ok(Self { path, run })
+    }
+
+    /// A folder that `up` made.
+    pub(super) fn existing(path: &Path) -> anyhow::Result<Self> {
+        let missing = || format!("there is no lab in `{}`", path.display());
+        let path = fs::canonicalize(path).with_context(missing)?;
+        let run = fs::read_to_string(path.join(RUN)).with_context(missing)?;
+        Ok(Self { path, run: run.into() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Where a node keeps its things.
+    pub(super) fn node(&self, name: &str) -> PathBuf {
+        self.path.join("nodes").join(name)
+    }
+
+    /// The folder of a node that its containers may see.
+    pub(super) fn run_of(&self, node: &str) -> PathBuf {
+        self.run.join(node)
+    }
+
+    pub(super) fn admin_socket(&self) -> PathBuf {
+        self.path.join("server.sock")
+    }
+
+    pub(super) fn server_config(&self) -> PathBuf {
+        self.path.join("server.toml")
+    }
+
+    /// Everything that may run, in the order in which it is ended.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let agents = NODES.iter().map(|node| self.agent(node.name));
+        let tpms = NODES.iter().map(|node| self.tpm(node.name));
+        agents.chain([self.server()]).chain(tpms).collect()
+    }
+
+    pub(super) fn server(&self) -> Part {
+        Part::new("server", &self.path)
+    }
+
+    pub(super) fn agent(&self, node: &str) -> Part {
+        Part::new(&format!("agent-{node}"), &self.path)
+    }
+
+    pub(super) fn tpm(&self, node: &str) -> Part {
+        Part::new(&format!("tpm-{node}"), &self.path)
+    }
+
+    /// Where a part is reached.
+    pub(super) fn place_of(&self, part: &Part) -> String {
+        let name = part.name();
+        match name.split_once('-') {
+            Some(("agent", node)) => self.run_of(node).join(WORKLOAD_SOCKET).display().to_string(),
+            Some(("tpm", node)) => self.node(node).join("tpm/tpm.sock").display().to_string(),
+            _ => self.admin_socket().display().to_string(),
+        }
+    }
+
+    pub(super) fn write_server_config(&self, listen: SocketAddr) -> anyhow::Result<()> {
+        let mut passphrase = [0; 32];
+        ledger::Entropy::fill(&crate::system::SystemEntropy, &mut passphrase);
+        write(&self.join("passphrase"), hex::encode(passphrase).as_bytes(), 0o600)?;
+        let text = |path: PathBuf| toml::Value::from(path.display().to_string());
+        let kek = table([("provider", "passphrase-file".into()), ("path", text(self.join("passphrase")))]);
+        let config = table([
+            ("trust_domain", TRUST_DOMAIN.into()),
+            ("tenant", "hospital".into()),
+            ("names", vec!["localhost", "127.0.0.1"].into()),
+            ("data", text(self.join("server"))),
+            ("head_file", text(self.join("head"))),
+            ("socket", text(self.admin_socket())),
+            ("listen", listen.to_string().into()),
+            ("manufacturers", vec![text(self.join("manufacturer/manufacturer.pem"))].into()),
+            ("kek", kek.into()),
+        ]);
+        let config = toml::to_string(&config).context("the server's configuration can't be written")?;
+        write(&self.server_config(), config.as_bytes(), 0o600)
+    }
+
+    /// Where nodes reach the server.
+    pub(super) fn server_address(&self) -> anyhow::Result<SocketAddr> {
+        let config: crate::config::ServerConfig = crate::config::read(&self.server_config())?;
+        Ok(config.listen)
+    }
+
+    /// Runs a command of this program against the lab's server.
+    pub(super) fn ask_server(&self, words: &[&str]) -> anyhow::Result<()> {
+        let socket = self.admin_socket().display().to_string();
+        own_command_words(words.iter().copied().chain(["--socket", &socket]))
+    }
+
+    /// Removes all of it; only a folder that is a lab's.
+    pub(super) fn purge(&self) -> anyhow::Result<()> {
+        if !self.path.join(RUN).is_file() {
+            bail!("`{}` is no lab", self.path.display());
+        }
+        for node in &NODES {
+            remove(&self.run_of(node.name))?;
+        }
+        // Only if nothing else is in it.
+        let _ = fs::remove_dir(&self.run);
+        remove(&self.path)
+    }
+}
+
+/// A table of TOML.
+pub(super) fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Writes a file with a mode.
+pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let failed = || format!("can't write `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(failed)?;
+    }
+    fs::write(path, content).with_context(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(failed)
+}
+
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't remove `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A lab's trust domain ends in `.lab`.
+pub(super) const TRUST_DOMAIN: &str = "hospital.lab";
+/// The socket for workloads, in the folder that containers may see.
+pub(super) const WORKLOAD_SOCKET: &str = "workload.sock";
+/// Holds the path of the folder with the sockets for workloads.
+const RUN: &str = "run-dir";
