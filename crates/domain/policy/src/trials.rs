@@ -154,81 +154,77 @@ impl Policies {
     /// Facts of an example; what is not given is the best that can be measured.
     fn given(&self, given: &Given, node_asks: bool, now: Timestamp) -> Result<Facts, String> {
         let estate = self.estate();
-        let Given {
-            image,
-            node,
-            location,
-            cluster,
-            interactive,
-            as_shipped,
-            privileged,
-            attested,
-            assurance,
-            age,
-        } = given;
-        let listed = match node {
-            Some(name) => Some(
-                estate
-                    .node(name)
-                    .ok_or_else(|| format!("the estate has no node `{name}`"))?,
-            ),
-            None => None,
-        };
-        let location = location
-            .clone()
-            .or_else(|| listed.map(|node| node.location.clone()));
-        let cluster = cluster
-            .clone()
-            .or_else(|| listed.map(|node| node.cluster.clone()));
-        if let Some(name) = location
-            .as_ref()
-            .filter(|name| estate.location(name).is_none())
-        {
-            return Err(format!("the estate has no location `{name}`"));
+        let missing =
+            |kind: &str, name: &dyn fmt::Display| Err(format!("the estate has no {kind} `{name}`"));
+        match given {
+            Given {
+                node: Some(name), ..
+            } if estate.node(name).is_none() => return missing("node", name),
+            Given {
+                location: Some(name),
+                ..
+            } if estate.location(name).is_none() => return missing("location", name),
+            Given {
+                cluster: Some(name),
+                ..
+            } if estate.cluster(name).is_none() => return missing("cluster", name),
+            Given {
+                image: Some(name), ..
+            } if estate.image_set(name).is_none() => return missing("image set", name),
+            _ => {}
         }
-        if let Some(name) = cluster
-            .as_ref()
-            .filter(|name| estate.cluster(name).is_none())
-        {
-            return Err(format!("the estate has no cluster `{name}`"));
-        }
-        if let Some(name) = image
-            .as_ref()
-            .filter(|name| estate.image_set(name).is_none())
-        {
-            return Err(format!("the estate has no image set `{name}`"));
-        }
-        let boot = attested.unwrap_or(true).then(|| {
-            listed
-                .and_then(|node| node.boot.clone())
-                .or(stand_in("any").ok())
-        });
-        let node = NodeFacts {
-            name: node
-                .clone()
-                .map_or_else(|| stand_in("any-other-node"), Ok)?,
-            cluster,
-            location,
-            assurance: assurance.unwrap_or(Assurance::ENROLLED),
-            attestor: Attestor::Tpm,
-            boot: boot.flatten(),
-            quoted_at: Some(now.minus(age.map_or(Duration::ZERO, estate::Span::duration))),
-            epoch: Epoch::default(),
-        };
-        let digest = image
-            .as_ref()
-            .map_or_else(|| Digest::of("an image in no set"), |set| self.sample(set));
-        let mut measured = Measured::ideal(digest, image.clone());
-        measured.as_shipped = Some(as_shipped.unwrap_or(true));
-        measured.privileged = Some(privileged.unwrap_or(false));
-        measured.interactive = Some(Interactive {
-            yes: interactive.unwrap_or(false),
-            strength: Strength::Weak,
-        });
+        let node = self.given_node(given, now)?;
         Ok(Facts {
             node,
-            workload: (!node_asks).then_some(measured),
+            workload: (!node_asks).then(|| self.given_workload(given)),
         })
+    }
+
+    fn given_node(&self, given: &Given, now: Timestamp) -> Result<NodeFacts, String> {
+        let listed = given
+            .node
+            .as_ref()
+            .and_then(|name| self.estate().node(name));
+        let boot = listed
+            .and_then(|node| node.boot.clone())
+            .or(stand_in("any").ok());
+        Ok(NodeFacts {
+            name: given
+                .node
+                .clone()
+                .map_or_else(|| stand_in("any-other-node"), Ok)?,
+            cluster: given
+                .cluster
+                .clone()
+                .or_else(|| listed.map(|node| node.cluster.clone())),
+            location: given
+                .location
+                .clone()
+                .or_else(|| listed.map(|node| node.location.clone())),
+            assurance: given.assurance.unwrap_or(Assurance::ENROLLED),
+            attestor: Attestor::Tpm,
+            boot: boot.filter(|_| given.attested.unwrap_or(true)),
+            quoted_at: Some(now.minus(given.age.map_or(Duration::ZERO, estate::Span::duration))),
+            epoch: Epoch::default(),
+        })
+    }
+
+    fn given_workload(&self, given: &Given) -> Measured {
+        let stranger = || Digest::of("an image in no set");
+        let digest = given
+            .image
+            .as_ref()
+            .map_or_else(stranger, |set| self.sample(set));
+        let yes = given.interactive.unwrap_or(false);
+        Measured {
+            as_shipped: Some(given.as_shipped.unwrap_or(true)),
+            privileged: Some(given.privileged.unwrap_or(false)),
+            interactive: Some(Interactive {
+                yes,
+                strength: Strength::Weak,
+            }),
+            ..Measured::ideal(digest, given.image.clone())
+        }
     }
 }
 
