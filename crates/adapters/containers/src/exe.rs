@@ -88,6 +88,16 @@ impl Hashes {
         Ok(digest)
     }
 
+    /// A program of the host, which changes only with its times.
+    pub(crate) fn of_host_file(&self, file: &File) -> io::Result<Option<Digest>> {
+        if FileType::from_raw_mode(fstat(file)?.st_mode) != FileType::RegularFile
+            || !SOUND_FILE_SYSTEMS.contains(&fstatfs(file)?.f_type)
+        {
+            return Ok(None);
+        }
+        self.of_layer_file(file)
+    }
+
     /// A file outside the image is read each time, and not at all from a file system whose answers somebody makes up.
     fn of_foreign(&self, file: &File, stat: &Stat) -> io::Result<Option<Digest>> {
         let kind = fstatfs(file)?.f_type;

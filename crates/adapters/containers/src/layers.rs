@@ -4,27 +4,13 @@
 use std::collections::BTreeMap;
 
 use estate::Digest;
+use evidence::request::LayerUse;
 use proto::containerd::services::content::v1::Info;
 use serde::Deserialize;
 
 use crate::RuntimeError;
 use crate::client::Client;
 use crate::spec::ImageConfig;
-
-/// One place of a layer in one manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LayerUse {
-    /// The manifest.
-    pub manifest: Digest,
-    /// Its configuration.
-    pub config: Digest,
-    /// Place in `layers`, from the bottom.
-    pub index: u32,
-    /// Number of `layers`.
-    pub of: u32,
-    /// The diff id that the configuration gives this place; absent while the configuration is not there.
-    pub diff_id: Option<Digest>,
-}
 
 pub(crate) async fn manifests_listing(
     client: &Client,

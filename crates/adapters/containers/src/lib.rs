@@ -22,6 +22,7 @@ mod mountinfo;
 mod overlay;
 mod pod;
 mod power;
+mod probe;
 mod spec;
 mod users;
 
@@ -30,13 +31,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use evidence::WorkloadFacts;
+use evidence::request::LayerUse;
 
 use crate::client::Client;
 use crate::exe::Hashes;
 use crate::image::SeenImages;
 use crate::marks::Marks;
 
-pub use crate::layers::LayerUse;
+pub use crate::probe::NodeProbe;
 
 /// How to reach the runtime, and what this platform adds to every container.
 #[derive(Debug, Clone)]

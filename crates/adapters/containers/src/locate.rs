@@ -78,10 +78,11 @@ fn same_groups(first: u32, pid: u32) -> bool {
     first != 0 && matches!((groups(first), groups(pid)), (Ok(first), Ok(other)) if first == other)
 }
 
-/// The name of a process stands in parentheses and may hold more of them.
-fn parent(pid: u32) -> Option<u32> {
+/// The process that started another one, or adopted it.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
+    // The name stands in parentheses and may hold more of them.
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(1)?.parse().ok()
 }

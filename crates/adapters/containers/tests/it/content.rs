@@ -1,7 +1,7 @@
 //! Images by content, whatever they are called.
 
-use containers::LayerUse;
 use estate::Digest;
+use evidence::request::LayerUse;
 
 use crate::runtime::Runtime;
 
@@ -61,7 +61,7 @@ fn every_manifest_that_lists_a_layer_is_found() {
             diff_id: Some(image.diff_id),
         })
         .into();
-    expected.sort();
+    expected.sort_by_key(|found| found.manifest);
     assert_eq!(
         runtime
             .block_on(containers.manifests_listing_layer(first.layer))
