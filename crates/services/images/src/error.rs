@@ -1,6 +1,8 @@
 //! What can go wrong with an image, and which exit code each failure deserves.
 
 use estate::{Digest, DigestError};
+use oci_crypt::media_type::MediaTypeError;
+use oci_crypt::{BindingMismatch, CipherError, OpenError, SealError};
 
 use crate::ports::PortError;
 
@@ -99,39 +101,63 @@ pub enum ImageError {
         /// Entries of `layers`.
         expected: usize,
     },
-    /// Fault: the caller; an encrypted image is re-encrypted by decrypting it first.
-    #[error("layer {index} is already encrypted")]
-    AlreadyEncrypted {
-        /// The layer, 0 at the bottom.
-        index: usize,
-    },
     /// Fault: the caller; an image without layers has nothing to encrypt.
     #[error("the image has no layer that could be encrypted")]
     NothingToEncrypt,
-    /// Fault: the caller; this kind of layer has no encrypted form.
-    #[error("layer {index} is of type `{}`, which has no encrypted form", media_type.escape_debug())]
-    NotEncryptable {
+    /// Fault: the caller; there is nothing to decrypt, or somebody put a readable image in the place of the encrypted.
+    #[error("the image has no encrypted layer")]
+    NotEncrypted,
+    /// Fault: the caller; the layer is encrypted already, or is of a kind that has no encrypted form.
+    #[error("layer {index} can't be converted")]
+    MediaType {
         /// The layer, 0 at the bottom.
         index: usize,
-        /// Its media type.
-        media_type: String,
+        /// What the format says.
+        source: MediaTypeError,
     },
     /// Fault: the caller.
     #[error("no recipient is named")]
     NoRecipient,
-    /// Fault: none; none of the keys at hand opens the layer.
+    /// Fault: this machine.
+    #[error("the system has no randomness")]
+    NoRandomness,
+    /// Fault: a recipient's key, or their number.
+    #[error("the key of layer {index} could not be wrapped for all recipients")]
+    Seal {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// What the format says.
+        source: SealError,
+    },
+    /// Fault: none; the layer is encrypted to others.
     #[error("no key at hand opens layer {index}")]
     NoKey {
         /// The layer, 0 at the bottom.
         index: usize,
     },
+    /// Fault: whoever produced or altered the image.
+    #[error("the key of layer {index} could not be opened")]
+    Open {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// What the format says.
+        source: OpenError,
+    },
+    /// Fault: whoever altered the image.
+    #[error("layer {index} fails its cipher")]
+    Cipher {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// What the format says.
+        source: CipherError,
+    },
     /// Fault: whoever altered the image: swapped, moved or relabelled a layer.
-    #[error("layer {index} is bound to another place: its {what} differs from the manifest")]
+    #[error("layer {index} is bound to another place")]
     BoundElsewhere {
         /// The layer, 0 at the bottom.
         index: usize,
-        /// The first part of the binding that differs.
-        what: &'static str,
+        /// Which part of the binding differs.
+        source: BindingMismatch,
     },
     /// Fault: whoever altered the image, or a tool that does not bind layers.
     #[error("layer {index} is not bound to its image")]
@@ -153,7 +179,7 @@ pub enum ImageError {
     },
     /// Fault: whoever produced the image; the check of its content can be waived by the caller.
     #[error("layer {index} can't be unpacked to check its content: `{}`", media_type.escape_debug())]
-    UnknownCompression {
+    UnknownPacking {
         /// The layer, 0 at the bottom.
         index: usize,
         /// Its media type.
@@ -162,4 +188,37 @@ pub enum ImageError {
     /// Fault: this program; a part of it ended early.
     #[error("a part of the pipeline ended early")]
     Interrupted,
+}
+
+impl ImageError {
+    /// What this failure means to whoever called.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Source(error) | Self::Target(error) => error.kind(),
+            Self::MediaType { .. } | Self::NothingToEncrypt | Self::NoRecipient => Kind::Usage,
+            Self::NoKey { .. } => Kind::Denied,
+            Self::NoRandomness | Self::Seal { .. } | Self::Interrupted => Kind::Failed,
+            Self::UnknownSchema | Self::UnknownDocument { .. } | Self::UnknownDigest { .. } => {
+                Kind::Failed
+            }
+            Self::NestedIndex
+            | Self::TooManyLayers
+            | Self::TooManyPlatforms
+            | Self::TooLarge { .. } => Kind::Failed,
+            Self::Malformed(_)
+            | Self::Missing { .. }
+            | Self::Ambiguous
+            | Self::WrongDigest { .. }
+            | Self::DiffIdCount { .. }
+            | Self::NotEncrypted
+            | Self::Open { .. }
+            | Self::Cipher { .. }
+            | Self::BoundElsewhere { .. }
+            | Self::Unbound { .. }
+            | Self::PlainDigest { .. }
+            | Self::DiffId { .. }
+            | Self::UnknownPacking { .. } => Kind::VerificationFailed,
+        }
+    }
 }

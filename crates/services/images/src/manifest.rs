@@ -84,16 +84,16 @@ impl Manifest {
         media_type: String,
         id: BlobId,
     ) -> Result<Self, ImageError> {
-        let config = required(&members, "config")?;
+        let config: Box<RawValue> = required(&members, "config")?;
         let layers: Vec<Box<RawValue>> = required(&members, "layers")?;
         if layers.len() > LAYER_LIMIT {
             return Err(ImageError::TooManyLayers);
         }
         Ok(Self {
-            config: Descriptor::parse(config)?,
+            config: Descriptor::parse(&config)?,
             layers: layers
-                .into_iter()
-                .map(Descriptor::parse)
+                .iter()
+                .map(|layer| Descriptor::parse(layer))
                 .collect::<Result<_, _>>()?,
             members,
             media_type,
@@ -101,13 +101,20 @@ impl Manifest {
         })
     }
 
-    /// Whether nothing in it is a file system: an attestation that a builder put beside the image.
-    pub(crate) fn is_attestation(&self) -> bool {
-        !self.layers.is_empty()
-            && self
-                .layers
-                .iter()
-                .all(|layer| layer.media_type == media::IN_TOTO)
+    /// Whether `entry` lists it as a builder's attestation beside the image, and nothing in it is a file system. An
+    /// entry for a real platform is an image, whatever its layers call themselves: it would be run.
+    pub(crate) fn is_attestation(&self, entry: &Descriptor) -> Result<bool, ImageError> {
+        let listed = entry
+            .annotation(REFERENCE_TYPE)?
+            .is_some_and(|kind| kind == ATTESTATION);
+        let runs = entry
+            .platform()
+            .is_some_and(|platform| platform != "unknown/unknown");
+        let statements = self
+            .layers
+            .iter()
+            .all(|layer| layer.media_type == media::IN_TOTO);
+        Ok(listed && !runs && !self.layers.is_empty() && statements)
     }
 
     /// The manifest in OCI's form, with the descriptors as they stand now and all else as it was.
@@ -137,8 +144,8 @@ impl Index {
         }
         Ok(Self {
             entries: entries
-                .into_iter()
-                .map(Descriptor::parse)
+                .iter()
+                .map(|layer| Descriptor::parse(layer))
                 .collect::<Result<_, _>>()?,
             members,
             media_type,
@@ -246,6 +253,8 @@ fn finished(members: &RawObject, media_type: String) -> Result<RawManifest, Imag
     Ok(raw)
 }
 
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+const ATTESTATION: &str = "attestation-manifest";
 /// No builder comes near; overlay file systems end at 500.
 const LAYER_LIMIT: usize = 1024;
 const ENTRY_LIMIT: usize = 256;

@@ -65,9 +65,9 @@ impl LayoutIndex {
             .iter()
             .filter_map(|raw| Parsed::of(raw).ok())
             .filter(|entry| tag.is_none() || entry.name() == tag);
-        let first = found
-            .next()
-            .ok_or_else(|| RegistryError::NoSuchImage(tag.unwrap_or_default().to_owned()))?;
+        let first = found.next().ok_or_else(|| {
+            RegistryError::NoSuchImage(tag.unwrap_or("in that directory").to_owned())
+        })?;
         // Two entries under one name would let the order of a file decide which image is meant.
         if found.next().is_some() {
             return Err(RegistryError::NotOneImage);

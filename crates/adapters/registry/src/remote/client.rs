@@ -13,12 +13,13 @@ use super::challenge::Challenge;
 use super::credentials::Login;
 use super::transport::{self, Rule};
 use crate::error::RegistryError;
-use crate::reference::RemoteReference;
+use crate::reference::{RemoteReference, Version};
 
 /// The repository.
 pub(super) struct Client {
     http: reqwest::Client,
     host: String,
+    repository: String,
     base: Url,
     rule: Rule,
     login: Option<Login>,
@@ -47,6 +48,7 @@ impl Client {
             login: Login::find(&options.auth_files, reference)?,
             authorization: Mutex::default(),
             host,
+            repository: reference.repository().as_str().to_owned(),
             base,
             rule,
         })
@@ -110,6 +112,16 @@ impl Client {
             None => request,
         };
         request.send().await.map_err(|source| self.network(source))
+    }
+
+    /// The name of an image for people.
+    pub(super) fn name_of(&self, version: &Version) -> String {
+        let mark = if matches!(version, Version::Tag(_)) {
+            ':'
+        } else {
+            '@'
+        };
+        format!("{}/{}{mark}{version}", self.host, self.repository)
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {

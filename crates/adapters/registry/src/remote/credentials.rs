@@ -64,10 +64,9 @@ impl Login {
 fn find_in(text: &[u8], reference: &RemoteReference) -> Option<Option<Login>> {
     let file: AuthFile = serde_json::from_slice(text).ok()?;
     for name in names(reference) {
-        if let Some(Entry { auth: Some(auth) }) = file.auths.get(&name) {
-            if !auth.is_empty() {
-                return decode(auth).map(Some);
-            }
+        match file.auths.get(&name) {
+            Some(Entry { auth: Some(auth) }) if !auth.is_empty() => return decode(auth).map(Some),
+            Some(_) | None => {}
         }
     }
     Some(None)

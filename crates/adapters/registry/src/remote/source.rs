@@ -65,7 +65,7 @@ async fn manifest(client: &Client, version: &Version) -> Result<RawManifest, Reg
         .await?;
     match answer.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_FOUND => return Err(RegistryError::NoSuchImage(version.to_string())),
+        StatusCode::NOT_FOUND => return Err(RegistryError::NoSuchImage(client.name_of(version))),
         _ => return Err(client.failure(answer).await),
     }
     let media_type = answer

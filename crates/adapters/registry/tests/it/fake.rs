@@ -161,12 +161,10 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
     if let Some(refusal) = gate(*mood, &parts.headers) {
         return refusal;
     }
-    if let Mood::RefusesUploads = mood {
-        if parts.method == Method::PATCH {
-            let mut body = body.into_data_stream();
-            let _ = tokio_stream::StreamExt::next(&mut body).await;
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "too much");
-        }
+    if *mood == Mood::RefusesUploads && parts.method == Method::PATCH {
+        let mut body = body.into_data_stream();
+        let _ = tokio_stream::StreamExt::next(&mut body).await;
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "too much");
     }
     // A stream that breaks leaves nothing behind.
     let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {

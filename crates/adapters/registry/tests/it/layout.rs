@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use images::{BlobId, ImageTarget, Kind, RawManifest, media};
+use images::{BlobId, Kind, RawManifest, media};
 use registry::{LayoutTarget, Options, Reference, RegistryError, open_source, open_target};
 
 fn reference(directory: &Path, tag: &str) -> Reference {

@@ -65,7 +65,9 @@ fn what_is_pushed_comes_back() {
 #[test]
 fn what_is_not_there_is_the_callers_mistake() {
     let fake = Fake::start(Mood::Honest);
-    assert_eq!(source(&fake).root().unwrap_err().kind(), Kind::Usage);
+    let error = source(&fake).root().unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.to_string().ends_with("/team/app:1`"), "{error}");
     assert!(drain(source(&fake).blob(&BlobId::of(b"x")).unwrap()).is_err());
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    pub(super) fn parse(raw: Box<RawValue>) -> Result<Self, ImageError> {
+    pub(super) fn parse(raw: &RawValue) -> Result<Self, ImageError> {
         let members: RawObject = serde_json::from_str(raw.get()).map_err(ImageError::Malformed)?;
         let digest: String = super::required(&members, "digest")?;
         let digest = digest
@@ -88,11 +88,6 @@ impl Descriptor {
         media_type.clone_into(&mut self.media_type);
         self.id = id;
         Ok(())
-    }
-
-    /// Whether the bytes ride in the descriptor itself.
-    pub(crate) fn embeds_data(&self) -> bool {
-        self.members.has("data")
     }
 
     /// A member that the platform of an index entry is written in, as text for people.

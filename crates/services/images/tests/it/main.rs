@@ -1,1 +1,15 @@
-//! Tests of the whole room.
+//! Images from end to end, in memory: what comes back, and what an attacker gets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod attacks;
+mod authority;
+mod build;
+mod inspection;
+mod memory;
+mod round_trip;
+mod unbound;

@@ -1,0 +1,135 @@
+//! The keys of a manifest's layers, opened and compared with the place where each layer lies.
+
+use std::collections::BTreeMap;
+
+use estate::Digest;
+use oci_crypt::{
+    LayerOpener, OpenError, PacketOpener, PrivateOptions, PublicOptions, SeenDescriptor, SeenPlace,
+    media_type, open_layer_key,
+};
+
+use super::Unbound;
+use crate::config::Config;
+use crate::encrypt::to_format;
+use crate::error::ImageError;
+use crate::manifest::{Descriptor, Manifest};
+
+/// A layer whose key was opened and whose binding, if there is one, holds.
+pub(crate) struct OpenedLayer {
+    private: PrivateOptions,
+    public: PublicOptions,
+    /// The media type of the plain layer.
+    pub(crate) plain_type: String,
+}
+
+/// Opens the key of each encrypted layer and checks its binding; `None` for a layer that is not encrypted.
+pub(crate) fn open_all(
+    manifest: &Manifest,
+    config: &Config,
+    openers: &[&dyn PacketOpener],
+    unbound: Unbound,
+) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
+    let layers = manifest.layers.iter().enumerate();
+    let opened: Vec<Option<OpenedLayer>> = layers
+        .map(|(index, layer)| {
+            if !media_type::is_encrypted(&layer.media_type) {
+                return Ok(None);
+            }
+            let opened = OpenedLayer::open(index, layer, openers)?;
+            opened.check_place(index, layer, manifest, config)?;
+            Ok(Some(opened))
+        })
+        .collect::<Result<_, ImageError>>()?;
+    let bound = |opened: &Option<OpenedLayer>| opened.as_ref().is_some_and(OpenedLayer::is_bound);
+    let loose =
+        |opened: &Option<OpenedLayer>| opened.as_ref().is_some_and(|opened| !opened.is_bound());
+    // Whoever bound one layer bound all: the others came from elsewhere.
+    match opened.iter().position(loose) {
+        Some(index) if unbound == Unbound::Refuse || opened.iter().any(bound) => {
+            Err(ImageError::Unbound { index })
+        }
+        Some(_) | None => Ok(opened),
+    }
+}
+
+impl OpenedLayer {
+    /// Opens the key, and compares nothing yet.
+    pub(crate) fn open(
+        index: usize,
+        layer: &Descriptor,
+        openers: &[&dyn PacketOpener],
+    ) -> Result<Self, ImageError> {
+        let annotations: BTreeMap<String, String> = layer.annotations()?.into_iter().collect();
+        let (private, public) = open_layer_key(&index.to_string(), &annotations, openers).map_err(
+            |source| match source {
+                OpenError::NoKey { .. } => ImageError::NoKey { index },
+                source => ImageError::Open { index, source },
+            },
+        )?;
+        let plain_type = media_type::plain(&layer.media_type)
+            .map_err(|source| ImageError::MediaType { index, source })?;
+        Ok(Self {
+            private,
+            public,
+            plain_type,
+        })
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.private.bound().is_bound()
+    }
+
+    /// Compares the binding with the manifest and the configuration; without a binding there is nothing to compare.
+    pub(crate) fn check_place(
+        &self,
+        index: usize,
+        layer: &Descriptor,
+        manifest: &Manifest,
+        config: &Config,
+    ) -> Result<(), ImageError> {
+        let number = |number: usize| u32::try_from(number).map_err(|_| ImageError::TooManyLayers);
+        let seen = SeenDescriptor {
+            digest: to_format(layer.id.digest),
+            size: layer.id.size,
+            media_type: &layer.media_type,
+        };
+        let place = SeenPlace {
+            index: number(index)?,
+            of: number(manifest.layers.len())?,
+            config: to_format(manifest.config.id.digest),
+            diff_id: config.diff_id(index).map(to_format),
+        };
+        self.private
+            .bound()
+            .check(&seen, Some(&place))
+            .map_err(|source| ImageError::BoundElsewhere { index, source })
+    }
+
+    pub(super) fn opener(&self, index: usize) -> Result<LayerOpener, ImageError> {
+        LayerOpener::new(self.private.key(), &self.public)
+            .map_err(|source| ImageError::Cipher { index, source })
+    }
+
+    /// What can be said only at the end: the ciphertext is the one of the descriptor, its HMAC is right, and what
+    /// came out is what the author put in.
+    pub(super) fn verify(
+        &self,
+        index: usize,
+        layer: &Descriptor,
+        opener: LayerOpener,
+        plain: Digest,
+    ) -> Result<(), ImageError> {
+        let verified = opener
+            .finish()
+            .map_err(|source| ImageError::Cipher { index, source })?;
+        if verified.digest != to_format(layer.id.digest) || verified.size != layer.id.size {
+            return Err(ImageError::WrongDigest {
+                digest: layer.id.digest,
+            });
+        }
+        match self.private.digest() {
+            Some(author) if author != plain.to_string() => Err(ImageError::PlainDigest { index }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

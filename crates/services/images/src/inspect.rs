@@ -1,0 +1,256 @@
+//! What everybody can see of an image, and who can open the rest.
+
+use std::collections::BTreeMap;
+
+use estate::Digest;
+use oci_crypt::{KeyPacket, LayerAnnotations, PacketOpener, media_type};
+use serde::Serialize;
+
+use crate::config::{Config, Public};
+use crate::decrypt::OpenedLayer;
+use crate::error::ImageError;
+use crate::manifest::{Descriptor, Manifest, Root};
+use crate::ports::ImageSource;
+
+/// All images under one name.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// One for each platform.
+    pub images: Vec<ImageReport>,
+    /// Documents beside the images, such as a builder's attestations; they are never encrypted.
+    pub readable_documents: usize,
+}
+
+/// One image.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageReport {
+    /// Operating system and architecture, where an index tells them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Digest of the configuration: the same for the plain and the encrypted image.
+    pub config: Digest,
+    /// From the bottom up.
+    pub layers: Vec<LayerReport>,
+    /// What stays readable for everybody, encrypted or not.
+    pub public: PublicReport,
+}
+
+/// One layer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerReport {
+    /// Position, 0 at the bottom.
+    pub index: usize,
+    /// Media type.
+    pub media_type: String,
+    /// Digest of the bytes in the registry.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// Whether the layer is encrypted.
+    pub encrypted: bool,
+    /// Who can open it, as far as the key packets tell.
+    pub recipients: Vec<RecipientReport>,
+    /// Whether its key is bound to this place; it takes a key to see.
+    pub binding: Binding,
+    /// Why its annotations can't be read, if they can't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Whether a layer's key is bound to its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Binding {
+    /// The layer is not encrypted.
+    None,
+    /// No key at hand opens it, so nobody here can tell.
+    Unknown,
+    /// It is bound, and lies where it belongs.
+    Bound,
+    /// It is bound, and lies elsewhere: somebody altered the image.
+    Broken,
+    /// It is bound to nothing: another tool encrypted it.
+    Unbound,
+}
+
+/// One who can open a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "scheme", rename_all = "camelCase")]
+pub enum RecipientReport {
+    /// Holders of private keys; the packet does not tell which.
+    Jwe,
+    /// An authority that releases the key by policy.
+    #[serde(rename_all = "camelCase")]
+    Bailiwick {
+        /// Its SPIFFE trust domain.
+        authority: String,
+        /// The name of the image there.
+        image: String,
+        /// SHA-256 of its public key.
+        key: String,
+        /// How the key was wrapped.
+        suite: String,
+    },
+    /// A scheme that is not read here.
+    Other {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What the configuration tells everybody.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicReport {
+    /// Names of environment variables; their values are just as public, and not repeated here.
+    pub environment: Vec<String>,
+    /// Names of labels, likewise.
+    pub labels: Vec<String>,
+    /// The commands that built the image.
+    pub history: Vec<String>,
+    /// Digests of the unpacked layers: who has the same layer knows it is in here.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// Looks at the image in `source`. With `openers`, also at what only those who have a key can see.
+///
+/// # Errors
+/// When the image can't be read. What is wrong with a layer stands in the report.
+pub fn inspect(
+    source: &dyn ImageSource,
+    openers: &[&dyn PacketOpener],
+) -> Result<Report, ImageError> {
+    let mut report = Report {
+        images: Vec::new(),
+        readable_documents: 0,
+    };
+    match Root::fetch(source)? {
+        Root::Manifest(manifest) => report.images.push(image(source, &manifest, None, openers)?),
+        Root::Index(index) => {
+            for entry in &index.entries {
+                let manifest = Manifest::fetch(source, entry)?;
+                if manifest.is_attestation(entry)? {
+                    report.readable_documents += 1;
+                } else {
+                    report
+                        .images
+                        .push(image(source, &manifest, entry.platform(), openers)?);
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn image(
+    source: &dyn ImageSource,
+    manifest: &Manifest,
+    platform: Option<String>,
+    openers: &[&dyn PacketOpener],
+) -> Result<ImageReport, ImageError> {
+    let config = Config::fetch(source, manifest)?;
+    let layers = manifest.layers.iter().enumerate();
+    Ok(ImageReport {
+        platform,
+        manifest: manifest.id.digest,
+        config: manifest.config.id.digest,
+        layers: layers
+            .map(|(index, layer)| layer_report(index, layer, manifest, &config, openers))
+            .collect::<Result<_, _>>()?,
+        public: public_report(&config),
+    })
+}
+
+fn layer_report(
+    index: usize,
+    layer: &Descriptor,
+    manifest: &Manifest,
+    config: &Config,
+    openers: &[&dyn PacketOpener],
+) -> Result<LayerReport, ImageError> {
+    let mut report = LayerReport {
+        index,
+        media_type: layer.media_type.clone(),
+        digest: layer.id.digest,
+        size: layer.id.size,
+        encrypted: media_type::is_encrypted(&layer.media_type),
+        recipients: Vec::new(),
+        binding: Binding::None,
+        problem: None,
+    };
+    if !report.encrypted {
+        return Ok(report);
+    }
+    let annotations: BTreeMap<String, String> = layer.annotations()?.into_iter().collect();
+    report.binding = Binding::Unknown;
+    match LayerAnnotations::parse(&annotations) {
+        Ok(annotations) => {
+            report.recipients = annotations.packets().iter().map(recipient).collect()
+        }
+        Err(error) => report.problem = Some(chain(&error)),
+    }
+    match OpenedLayer::open(index, layer, openers) {
+        Ok(opened) if !opened.is_bound() => report.binding = Binding::Unbound,
+        Ok(opened) => match opened.check_place(index, layer, manifest, config) {
+            Ok(()) => report.binding = Binding::Bound,
+            Err(error) => {
+                report.binding = Binding::Broken;
+                report.problem = Some(chain(&error));
+            }
+        },
+        Err(ImageError::NoKey { .. }) => {}
+        Err(error) => report.problem = report.problem.or_else(|| Some(chain(&error))),
+    }
+    Ok(report)
+}
+
+fn recipient(packet: &KeyPacket) -> RecipientReport {
+    match packet {
+        KeyPacket::Jwe(_) => RecipientReport::Jwe,
+        KeyPacket::Bailiwick(packet) => RecipientReport::Bailiwick {
+            authority: packet.authority().to_owned(),
+            image: packet.resource().to_owned(),
+            key: packet.key_id().to_string(),
+            suite: packet.suite().to_owned(),
+        },
+        KeyPacket::Foreign(foreign) => RecipientReport::Other {
+            name: foreign.scheme.to_string(),
+        },
+    }
+}
+
+fn public_report(config: &Config) -> PublicReport {
+    let Public {
+        config: run,
+        history,
+    } = config.public();
+    let run = run.unwrap_or_default();
+    let name = |variable: String| variable.split('=').next().unwrap_or_default().to_owned();
+    PublicReport {
+        environment: run.env.unwrap_or_default().into_iter().map(name).collect(),
+        labels: run.labels.unwrap_or_default().into_keys().collect(),
+        history: history
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|step| step.created_by)
+            .collect(),
+        diff_ids: config.diff_ids.clone().unwrap_or_default(),
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
