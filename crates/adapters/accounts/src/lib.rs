@@ -6,12 +6,14 @@
 pub mod scram;
 
 mod error;
+mod port;
 mod postgres;
 mod role;
 mod sql;
 mod tls;
 
 pub use error::AccountError;
+pub use port::EstateAccounts;
 pub use postgres::{Ended, Login, PostgresAccounts};
 pub use role::{RoleName, RoleNameError};
 pub use tls::AuthorityError;

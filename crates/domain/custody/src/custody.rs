@@ -85,7 +85,10 @@ impl OpenedPacket {
 impl Custody {
     /// An empty custody for `spiffe://TD`.
     pub fn new(authority: String) -> Self {
-        Self { authority, keys: BTreeMap::new() }
+        Self {
+            authority,
+            keys: BTreeMap::new(),
+        }
     }
 
     /// Takes a private key of an image set or data set.
@@ -103,9 +106,17 @@ impl Custody {
     ///
     /// # Errors
     /// [`Undelivered`]
-    pub fn release(&self, logged: LoggedPermit<Read>, secret: &SecretRow) -> Result<Released, Undelivered<Read>> {
+    pub fn release(
+        &self,
+        logged: LoggedPermit<Read>,
+        secret: &SecretRow,
+    ) -> Result<Released, Undelivered<Read>> {
         let named = logged.permit().request().secret() == &secret.name;
-        let opened = if named { self.open_secret(secret) } else { Err(CustodyError::OtherTarget) };
+        let opened = if named {
+            self.open_secret(secret)
+        } else {
+            Err(CustodyError::OtherTarget)
+        };
         match opened {
             Ok(value) => deliver(logged, ReleaseInfo::Read, &value),
             Err(error) => Err(Undelivered { logged, error }),
@@ -116,10 +127,17 @@ impl Custody {
     ///
     /// # Errors
     /// [`CustodyError`]
-    pub fn open_packet(&self, packet: &[u8], image: &ImageSetName) -> Result<OpenedPacket, CustodyError> {
+    pub fn open_packet(
+        &self,
+        packet: &[u8],
+        image: &ImageSetName,
+    ) -> Result<OpenedPacket, CustodyError> {
         let parsed = BailiwickPacket::parse(packet).map_err(|_| CustodyError::Malformed)?;
         let id = Digest::from_bytes(*parsed.key_id().as_bytes());
-        let held = self.keys.get(&(KeyPurpose::Image, id)).ok_or(CustodyError::NoKey)?;
+        let held = self
+            .keys
+            .get(&(KeyPurpose::Image, id))
+            .ok_or(CustodyError::NoKey)?;
         if held.name != image.as_str() || parsed.resource() != image.as_str() {
             return Err(CustodyError::NoKey);
         }
@@ -130,7 +148,10 @@ impl Custody {
             resource: held.name.clone(),
         };
         match parsed.open_with(&record, &held.key) {
-            Opening::Opened(options) => Ok(OpenedPacket { packet: Digest::of(packet), options }),
+            Opening::Opened(options) => Ok(OpenedPacket {
+                packet: Digest::of(packet),
+                options,
+            }),
             Opening::NotOurs => Err(CustodyError::NoKey),
             Opening::Failed(_) => Err(CustodyError::Malformed),
         }
@@ -146,7 +167,10 @@ impl Custody {
         opened: &OpenedPacket,
     ) -> Result<Released, Undelivered<Open>> {
         if logged.permit().request().body().packet != opened.packet {
-            return Err(Undelivered { logged, error: CustodyError::OtherTarget });
+            return Err(Undelivered {
+                logged,
+                error: CustodyError::OtherTarget,
+            });
         }
         deliver(logged, ReleaseInfo::Open, &opened.options.to_bytes())
     }
@@ -180,13 +204,30 @@ impl Custody {
     }
 
     fn dataset_key(&self, secret: &SecretRow) -> Result<&PrivateKey, CustodyError> {
-        let held = self.keys.get(&(KeyPurpose::Dataset, secret.key_id)).ok_or(CustodyError::NoKey)?;
-        let fits = held.name == secret.dataset.as_str() && held.key.public_key().suite().to_string() == secret.suite;
-        if fits { Ok(&held.key) } else { Err(CustodyError::NoKey) }
+        let held = self
+            .keys
+            .get(&(KeyPurpose::Dataset, secret.key_id))
+            .ok_or(CustodyError::NoKey)?;
+        let fits = held.name == secret.dataset.as_str()
+            && held.key.public_key().suite().to_string() == secret.suite;
+        if fits {
+            Ok(&held.key)
+        } else {
+            Err(CustodyError::NoKey)
+        }
     }
 
     fn open_secret(&self, secret: &SecretRow) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
-        let SecretRow { name, version, dataset, suite, key_id, enc, ct, by: _ } = secret;
+        let SecretRow {
+            name,
+            version,
+            dataset,
+            suite,
+            key_id,
+            enc,
+            ct,
+            by: _,
+        } = secret;
         let key = self.dataset_key(secret)?;
         let info = secret_info(&self.authority, suite, dataset);
         let aad = secret_aad(name, *version, dataset, *key_id);
@@ -194,14 +235,25 @@ impl Custody {
     }
 }
 
-fn deliver<K: Kind>(logged: LoggedPermit<K>, info: ReleaseInfo, value: &[u8]) -> Result<Released, Undelivered<K>> {
+fn deliver<K: Kind>(
+    logged: LoggedPermit<K>,
+    info: ReleaseInfo,
+    value: &[u8],
+) -> Result<Released, Undelivered<K>> {
     let confirmation = logged.permit().evidence().confirmation();
     let suite = confirmation.suite.clone();
     let sealed = confirmation
         .public_key()
         .and_then(|key| seal_release(&key, info, &logged.release_aad(), value).ok());
     match sealed {
-        Some(sealed) => Ok(Released { suite, sealed, commitment: logged.into_commitment() }),
-        None => Err(Undelivered { logged, error: CustodyError::Failed }),
+        Some(sealed) => Ok(Released {
+            suite,
+            sealed,
+            commitment: logged.into_commitment(),
+        }),
+        None => Err(Undelivered {
+            logged,
+            error: CustodyError::Failed,
+        }),
     }
 }

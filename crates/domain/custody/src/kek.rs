@@ -41,7 +41,13 @@ impl Kek {
     pub fn from_passphrase(passphrase: &[u8], salt: &[u8]) -> Result<Self, KekError> {
         let mut key = Zeroizing::new([0; 32]);
         let iterations = NonZeroU32::new(ITERATIONS).ok_or(KekError::Failed)?;
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, passphrase, key.as_mut_slice());
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            iterations,
+            salt,
+            passphrase,
+            key.as_mut_slice(),
+        );
         Self::from_key(&key, "passphrase-file")
     }
 
@@ -51,7 +57,9 @@ impl Kek {
     /// [`KekError`]
     pub fn from_material(material: &[u8]) -> Result<Self, KekError> {
         if material.len() < 32 {
-            return Err(KekError::TooShort { found: material.len() });
+            return Err(KekError::TooShort {
+                found: material.len(),
+            });
         }
         let mut key = Zeroizing::new([0; 32]);
         hkdf::Salt::new(hkdf::HKDF_SHA256, b"bailiwick/kek/v1")
@@ -89,12 +97,21 @@ impl Kek {
     ///
     /// # Errors
     /// [`KekError::NotOurs`]
-    pub fn unwrap(&self, purpose: &str, name: &str, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KekError> {
+    pub fn unwrap(
+        &self,
+        purpose: &str,
+        name: &str,
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KekError> {
         let (nonce, rest) = wrapped.split_first_chunk::<12>().ok_or(KekError::NotOurs)?;
         let mut buffer = Zeroizing::new(rest.to_vec());
         let opened = self
             .key
-            .open_in_place(Nonce::from(nonce), Aad::from(context(purpose, name)), &mut buffer)
+            .open_in_place(
+                Nonce::from(nonce),
+                Aad::from(context(purpose, name)),
+                &mut buffer,
+            )
             .map_err(|_| KekError::NotOurs)?
             .len();
         buffer.truncate(opened);
@@ -116,9 +133,18 @@ mod tests {
     fn a_wrapped_key_opens_only_for_its_purpose_and_name() {
         let kek = Kek::from_material(&[7; 32]).unwrap();
         let wrapped = kek.wrap("image", "medrec", b"key").unwrap();
-        assert_eq!(kek.unwrap("image", "medrec", &wrapped).unwrap().as_slice(), b"key");
-        assert_eq!(kek.unwrap("image", "other", &wrapped).err(), Some(KekError::NotOurs));
-        assert_eq!(kek.unwrap("dataset", "medrec", &wrapped).err(), Some(KekError::NotOurs));
+        assert_eq!(
+            kek.unwrap("image", "medrec", &wrapped).unwrap().as_slice(),
+            b"key"
+        );
+        assert_eq!(
+            kek.unwrap("image", "other", &wrapped).err(),
+            Some(KekError::NotOurs)
+        );
+        assert_eq!(
+            kek.unwrap("dataset", "medrec", &wrapped).err(),
+            Some(KekError::NotOurs)
+        );
     }
 
     #[test]
@@ -126,14 +152,26 @@ mod tests {
         let kek = Kek::from_material(&[7; 32]).unwrap();
         let mut wrapped = kek.wrap("image", "medrec", b"key").unwrap();
         let other = Kek::from_material(&[8; 32]).unwrap();
-        assert_eq!(other.unwrap("image", "medrec", &wrapped).err(), Some(KekError::NotOurs));
+        assert_eq!(
+            other.unwrap("image", "medrec", &wrapped).err(),
+            Some(KekError::NotOurs)
+        );
         *wrapped.last_mut().unwrap() ^= 1;
-        assert_eq!(kek.unwrap("image", "medrec", &wrapped).err(), Some(KekError::NotOurs));
-        assert_eq!(kek.unwrap("image", "medrec", &[]).err(), Some(KekError::NotOurs));
+        assert_eq!(
+            kek.unwrap("image", "medrec", &wrapped).err(),
+            Some(KekError::NotOurs)
+        );
+        assert_eq!(
+            kek.unwrap("image", "medrec", &[]).err(),
+            Some(KekError::NotOurs)
+        );
     }
 
     #[test]
     fn short_material_is_refused() {
-        assert_eq!(Kek::from_material(&[1; 31]).err(), Some(KekError::TooShort { found: 31 }));
+        assert_eq!(
+            Kek::from_material(&[1; 31]).err(),
+            Some(KekError::TooShort { found: 31 })
+        );
     }
 }

@@ -64,7 +64,9 @@ impl RootPin {
     /// # Errors
     /// [`KeyDocumentError::Malformed`]
     pub fn of(root: &Jwk) -> Result<Self, KeyDocumentError> {
-        let spki = root.to_spki_der().map_err(|_| KeyDocumentError::Malformed)?;
+        let spki = root
+            .to_spki_der()
+            .map_err(|_| KeyDocumentError::Malformed)?;
         Ok(Self(Digest::of(spki)))
     }
 }
@@ -115,7 +117,14 @@ struct Envelope {
 
 impl KeyDocument {
     /// A document for `key`.
-    pub fn new(authority: &str, resource: &str, dataset: &DataSetName, key: &PublicKey, nbf: i64, exp: i64) -> Self {
+    pub fn new(
+        authority: &str,
+        resource: &str,
+        dataset: &DataSetName,
+        key: &PublicKey,
+        nbf: i64,
+        exp: i64,
+    ) -> Self {
         Self {
             v: 1,
             authority: authority.to_owned(),
@@ -134,18 +143,33 @@ impl KeyDocument {
     ///
     /// # Errors
     /// [`KeyDocumentError::NotSigned`]
-    pub fn sign(&self, usage: KeyUse, root: &Jwk, signer: &dyn Signer) -> Result<String, KeyDocumentError> {
+    pub fn sign(
+        &self,
+        usage: KeyUse,
+        root: &Jwk,
+        signer: &dyn Signer,
+    ) -> Result<String, KeyDocumentError> {
         let payload = serde_json::to_vec(self).map_err(|_| KeyDocumentError::NotSigned)?;
         let header = Header::new(signer.algorithm()).with_typ(usage.typ());
-        let document = sign_compact(&header, &payload, signer).map_err(|_| KeyDocumentError::NotSigned)?;
-        serde_json::to_string(&Envelope { root: root.clone(), document }).map_err(|_| KeyDocumentError::NotSigned)
+        let document =
+            sign_compact(&header, &payload, signer).map_err(|_| KeyDocumentError::NotSigned)?;
+        serde_json::to_string(&Envelope {
+            root: root.clone(),
+            document,
+        })
+        .map_err(|_| KeyDocumentError::NotSigned)
     }
 
     /// Reads a signed document: signed by the pinned root, for this use, valid at `now`.
     ///
     /// # Errors
     /// See [`KeyDocumentError`].
-    pub fn verify(signed: &str, usage: KeyUse, pin: RootPin, now: Timestamp) -> Result<Self, KeyDocumentError> {
+    pub fn verify(
+        signed: &str,
+        usage: KeyUse,
+        pin: RootPin,
+        now: Timestamp,
+    ) -> Result<Self, KeyDocumentError> {
         if signed.len() > MAX_DOCUMENT {
             return Err(KeyDocumentError::Malformed);
         }
@@ -156,12 +180,14 @@ impl KeyDocument {
         }
         let key = VerifyingKey::from_jwk(&root).map_err(|_| KeyDocumentError::Malformed)?;
         let verified =
-            verify_compact(&document, &key, &Expected::typ(usage.typ())).map_err(|error| match error {
-                jose::VerifyError::WrongType { .. } => KeyDocumentError::OtherUse,
-                _ => KeyDocumentError::NotPinned,
+            verify_compact(&document, &key, &Expected::typ(usage.typ())).map_err(|error| {
+                match error {
+                    jose::VerifyError::WrongType { .. } => KeyDocumentError::OtherUse,
+                    _ => KeyDocumentError::NotPinned,
+                }
             })?;
-        let claims: Self =
-            jose::strict_json::from_slice(verified.payload()).map_err(|_| KeyDocumentError::Malformed)?;
+        let claims: Self = jose::strict_json::from_slice(verified.payload())
+            .map_err(|_| KeyDocumentError::Malformed)?;
         claims.check(now)?;
         Ok(claims)
     }
@@ -171,8 +197,13 @@ impl KeyDocument {
     /// # Errors
     /// [`KeyDocumentError::Malformed`]
     pub fn public_key(&self) -> Result<PublicKey, KeyDocumentError> {
-        let suite: Suite = self.suite.parse().map_err(|_| KeyDocumentError::Malformed)?;
-        let bytes = B64.decode(&self.key).map_err(|_| KeyDocumentError::Malformed)?;
+        let suite: Suite = self
+            .suite
+            .parse()
+            .map_err(|_| KeyDocumentError::Malformed)?;
+        let bytes = B64
+            .decode(&self.key)
+            .map_err(|_| KeyDocumentError::Malformed)?;
         let key = PublicKey::from_bytes(suite, &bytes).map_err(|_| KeyDocumentError::Malformed)?;
         if hex::encode(key.id()) != self.key_id {
             return Err(KeyDocumentError::Malformed);
@@ -207,9 +238,16 @@ mod tests {
     fn signed(root: &EcdsaP256Key, usage: KeyUse) -> String {
         let key = PrivateKey::generate(Suite::XWing).unwrap();
         let dataset = "records".parse().unwrap();
-        KeyDocument::new("spiffe://td.lab", "medrec", &dataset, key.public_key(), 100, 200)
-            .sign(usage, root.public_jwk(), root)
-            .unwrap()
+        KeyDocument::new(
+            "spiffe://td.lab",
+            "medrec",
+            &dataset,
+            key.public_key(),
+            100,
+            200,
+        )
+        .sign(usage, root.public_jwk(), root)
+        .unwrap()
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -220,19 +258,34 @@ mod tests {
     fn a_pinned_document_in_its_time_is_read() {
         let root = EcdsaP256Key::generate().unwrap();
         let pin = RootPin::of(root.public_jwk()).unwrap();
-        let document = KeyDocument::verify(&signed(&root, KeyUse::Image), KeyUse::Image, pin, at(150)).unwrap();
+        let document =
+            KeyDocument::verify(&signed(&root, KeyUse::Image), KeyUse::Image, pin, at(150))
+                .unwrap();
         assert_eq!(document.resource, "medrec");
     }
 
     #[test]
     fn a_swapped_document_is_refused() {
-        let (root, thief) = (EcdsaP256Key::generate().unwrap(), EcdsaP256Key::generate().unwrap());
+        let (root, thief) = (
+            EcdsaP256Key::generate().unwrap(),
+            EcdsaP256Key::generate().unwrap(),
+        );
         let pin = RootPin::of(root.public_jwk()).unwrap();
         let swapped = signed(&thief, KeyUse::Image);
-        assert_eq!(KeyDocument::verify(&swapped, KeyUse::Image, pin, at(150)), Err(KeyDocumentError::NotPinned));
+        assert_eq!(
+            KeyDocument::verify(&swapped, KeyUse::Image, pin, at(150)),
+            Err(KeyDocumentError::NotPinned)
+        );
         let grafted = serde_json::from_str::<Envelope>(&swapped).unwrap();
-        let grafted = serde_json::to_string(&Envelope { root: root.public_jwk().clone(), ..grafted }).unwrap();
-        assert_eq!(KeyDocument::verify(&grafted, KeyUse::Image, pin, at(150)), Err(KeyDocumentError::NotPinned));
+        let grafted = serde_json::to_string(&Envelope {
+            root: root.public_jwk().clone(),
+            ..grafted
+        })
+        .unwrap();
+        assert_eq!(
+            KeyDocument::verify(&grafted, KeyUse::Image, pin, at(150)),
+            Err(KeyDocumentError::NotPinned)
+        );
     }
 
     #[test]
@@ -241,9 +294,18 @@ mod tests {
         let pin = RootPin::of(root.public_jwk()).unwrap();
         let document = signed(&root, KeyUse::Image);
         let verify = |usage, seconds| KeyDocument::verify(&document, usage, pin, at(seconds));
-        assert_eq!(verify(KeyUse::Image, 200), Err(KeyDocumentError::Expired(at(200))));
-        assert_eq!(verify(KeyUse::Image, 99), Err(KeyDocumentError::NotYet(at(100))));
-        assert_eq!(verify(KeyUse::Dataset, 150), Err(KeyDocumentError::OtherUse));
+        assert_eq!(
+            verify(KeyUse::Image, 200),
+            Err(KeyDocumentError::Expired(at(200)))
+        );
+        assert_eq!(
+            verify(KeyUse::Image, 99),
+            Err(KeyDocumentError::NotYet(at(100)))
+        );
+        assert_eq!(
+            verify(KeyUse::Dataset, 150),
+            Err(KeyDocumentError::OtherUse)
+        );
     }
 
     proptest::proptest! {

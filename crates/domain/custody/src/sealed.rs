@@ -44,7 +44,8 @@ pub fn seal_secret(
     let key_id = Digest::from_bytes(key.id());
     let info = secret_info(&document.authority, &document.suite, &document.dataset);
     let aad = secret_aad(name, version, &document.dataset, key_id);
-    let Sealed { enc, ct } = hpke_xwing::seal(&key, &info, &aad, value).map_err(|_| SealError::Failed)?;
+    let Sealed { enc, ct } =
+        hpke_xwing::seal(&key, &info, &aad, value).map_err(|_| SealError::Failed)?;
     Ok(SecretRow {
         name: name.clone(),
         version,
@@ -108,7 +109,12 @@ pub(crate) fn secret_info(authority: &str, suite: &str, dataset: &DataSetName) -
 }
 
 /// AAD of a secret at rest: JCS of name, version, data set and key. A sealed secret under another name does not open.
-pub fn secret_aad(name: &SecretName, version: u64, dataset: &DataSetName, key_id: Digest) -> Vec<u8> {
+pub fn secret_aad(
+    name: &SecretName,
+    version: u64,
+    dataset: &DataSetName,
+    key_id: Digest,
+) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Bound<'a> {
@@ -119,7 +125,14 @@ pub fn secret_aad(name: &SecretName, version: u64, dataset: &DataSetName, key_id
         key_id: Digest,
     }
     // Strings and small numbers always have a canonical form; an empty one would open nothing.
-    serde_json_canonicalizer::to_vec(&Bound { v: 1, name, version, dataset, key_id }).unwrap_or_default()
+    serde_json_canonicalizer::to_vec(&Bound {
+        v: 1,
+        name,
+        version,
+        dataset,
+        key_id,
+    })
+    .unwrap_or_default()
 }
 
 const MAX_SECRET: usize = 64 * 1024;

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-use estate::{Assurance, BootProfileName, ClusterName, Digest, Epoch, LocationName, NodeName, Timestamp};
+use estate::{
+    Assurance, BootProfileName, ClusterName, Digest, Epoch, LocationName, NodeName, Timestamp,
+};
 use jose::Jwk;
 use serde::Serialize;
 use spiffe_id::TrustDomain;
-use tpm_quote::{PcrBank, PcrSelection, PcrValues, PublicArea, QuoteExpectation, verify_certify, verify_quote};
+use tpm_quote::{
+    PcrBank, PcrSelection, PcrValues, PublicArea, QuoteExpectation, verify_certify, verify_quote,
+};
 
 use crate::{Attestor, Confirmation, NodeFacts};
 
@@ -80,7 +84,9 @@ pub enum AttestationError {
     #[error("the boot state is not proven")]
     Boot(#[source] tpm_quote::BootError),
     /// Fault: the node, or whoever keeps its boot profile.
-    #[error("the boot state is not one that profile `{profile}` accepts: {differs} differ from the nearest accepted state")]
+    #[error(
+        "the boot state is not one that profile `{profile}` accepts: {differs} differ from the nearest accepted state"
+    )]
     OtherBootState {
         /// The profile.
         profile: BootProfileName,
@@ -90,6 +96,9 @@ pub enum AttestationError {
     /// Fault: whoever keeps the inventory.
     #[error("node `{0}` has no boot profile")]
     NoBootProfile(NodeName),
+    /// Fault: the node: its TPM was reset since, so the old keys are dead and it has to attest in full.
+    #[error("the node was restarted meanwhile")]
+    Restarted,
     /// Fault: the node: it does not hold the key that it names.
     #[error("the node does not hold the key that it asks a certificate for")]
     NoPossession,
@@ -169,7 +178,12 @@ impl AttestBinding {
         };
         // A struct of strings always has a canonical form; were it not so, the empty one matches nothing that a TPM signed.
         let inner = serde_json_canonicalizer::to_vec(&bound).unwrap_or_default();
-        let whole = [b"bailiwick/attest/v1\0".as_slice(), nonce, Digest::of(inner).as_bytes()].concat();
+        let whole = [
+            b"bailiwick/attest/v1\0".as_slice(),
+            nonce,
+            Digest::of(inner).as_bytes(),
+        ]
+        .concat();
         *Digest::of(whole).as_bytes()
     }
 }
@@ -238,7 +252,10 @@ impl TpmAttestation {
         random: [[u8; 32]; 2],
     ) -> Result<(Self, Challenge), AttestationError> {
         if enrolled.attestor != Attestor::Tpm {
-            return Err(AttestationError::OtherAttestor { node: enrolled.node, expected: "join-token" });
+            return Err(AttestationError::OtherAttestor {
+                node: enrolled.node,
+                expected: "join-token",
+            });
         }
         check_keys(&hello, &enrolled)?;
         check_certificate(&hello, roots, now)?;
@@ -258,24 +275,52 @@ impl TpmAttestation {
             ..binding
         };
         let secret = zeroize::Zeroizing::new(secret);
-        Ok((Self { hello, binding, enrolled, nonce, secret, selection }, challenge))
+        Ok((
+            Self {
+                hello,
+                binding,
+                enrolled,
+                nonce,
+                secret,
+                selection,
+            },
+            challenge,
+        ))
     }
 
     /// Checks the node's answer.
     ///
     /// # Errors
     /// [`AttestationError`]
-    pub fn finish(self, proof: &Proof, now: Timestamp) -> Result<VerifiedAttestation, AttestationError> {
+    pub fn finish(
+        self,
+        proof: &Proof,
+        now: Timestamp,
+    ) -> Result<VerifiedAttestation, AttestationError> {
         // Both are random and of one use, so a difference in time tells nothing that helps a second try.
-        if aws_lc_rs::constant_time::verify_slices_are_equal(&proof.activated_secret, self.secret.as_slice()).is_err() {
+        if aws_lc_rs::constant_time::verify_slices_are_equal(
+            &proof.activated_secret,
+            self.secret.as_slice(),
+        )
+        .is_err()
+        {
             return Err(AttestationError::NotActivated);
         }
         let qualifying = self.binding.qualifying_data(&self.nonce);
         let ak = &self.hello.ak;
         let (attest, signature) = &proof.certify;
-        verify_certify(ak, attest, signature, &self.hello.node_key, &qualifying)
+        let certified = verify_certify(ak, attest, signature, &self.hello.node_key, &qualifying)
             .map_err(AttestationError::NotCertified)?;
-        let quoted = quoted_state(ak, &proof.quote, &proof.event_log, &self.selection, &qualifying)?;
+        let quoted = quoted_state(
+            ak,
+            &proof.quote,
+            &proof.event_log,
+            &self.selection,
+            &qualifying,
+        )?;
+        if certified.clock().reset_count != quoted.reset_count {
+            return Err(AttestationError::Restarted);
+        }
         let boot = judge(&self.enrolled, &quoted.values)?;
         let facts = facts(&self.enrolled, Attestor::Tpm, Some(boot), Some(now));
         Ok(VerifiedAttestation {
@@ -306,10 +351,17 @@ pub fn verify_join(
     possession: &[u8],
 ) -> Result<VerifiedAttestation, AttestationError> {
     if enrolled.attestor != Attestor::JoinToken {
-        return Err(AttestationError::OtherAttestor { node: enrolled.node.clone(), expected: "tpm" });
+        return Err(AttestationError::OtherAttestor {
+            node: enrolled.node.clone(),
+            expected: "tpm",
+        });
     }
     let name = Digest::of(node_key_spki).as_bytes().to_vec();
-    let binding = AttestBinding { ak_name: Vec::new(), node_key_name: name, ..binding };
+    let binding = AttestBinding {
+        ak_name: Vec::new(),
+        node_key_name: name,
+        ..binding
+    };
     let key = Jwk::from_spki_der(node_key_spki)
         .and_then(|jwk| jose::VerifyingKey::from_jwk(&jwk))
         .map_err(|_| AttestationError::Malformed { what: "node key" })?;
@@ -404,12 +456,18 @@ pub fn verify_fresh_quote(
     proof: &Proof,
     now: Timestamp,
 ) -> Result<VerifiedQuote, AttestationError> {
-    let ak = PublicArea::parse(ak_public).map_err(|_| AttestationError::Malformed { what: "attestation key" })?;
+    let ak = PublicArea::parse(ak_public).map_err(|_| AttestationError::Malformed {
+        what: "attestation key",
+    })?;
     let selection = selection(enrolled)?;
     let qualifying = binding.qualifying_data(nonce);
     let quoted = quoted_state(&ak, &proof.quote, &proof.event_log, &selection, &qualifying)?;
     judge(enrolled, &quoted.values)?;
-    Ok(VerifiedQuote { node: enrolled.node.clone(), reset_count: quoted.reset_count, at: now })
+    Ok(VerifiedQuote {
+        node: enrolled.node.clone(),
+        reset_count: quoted.reset_count,
+        at: now,
+    })
 }
 
 struct Quoted {
@@ -424,12 +482,18 @@ fn quoted_state(
     selection: &PcrSelection,
     qualifying: &[u8; 32],
 ) -> Result<Quoted, AttestationError> {
-    let expect = QuoteExpectation { qualifying_data: qualifying, pcrs: selection };
+    let expect = QuoteExpectation {
+        qualifying_data: qualifying,
+        pcrs: selection,
+    };
     let quote = verify_quote(ak, &quote.0, &quote.1, &expect).map_err(AttestationError::Quote)?;
     let log = tpm_quote::EventLog::parse(event_log)
         .map_err(|_| AttestationError::Malformed { what: "event log" })?;
     let boot = quote.prove_log(&log).map_err(AttestationError::Boot)?;
-    Ok(Quoted { values: boot.values().clone(), reset_count: quote.reset_count() })
+    Ok(Quoted {
+        values: boot.values().clone(),
+        reset_count: quote.reset_count(),
+    })
 }
 
 fn check_keys(hello: &TpmHello, enrolled: &Enrolled) -> Result<(), AttestationError> {
@@ -448,8 +512,12 @@ fn check_certificate(
     roots: &tpm_quote::ManufacturerRoots,
     now: Timestamp,
 ) -> Result<(), AttestationError> {
-    let (certificate, chain) =
-        hello.ek_chain.split_first().ok_or(AttestationError::Malformed { what: "endorsement key certificate" })?;
+    let (certificate, chain) = hello
+        .ek_chain
+        .split_first()
+        .ok_or(AttestationError::Malformed {
+            what: "endorsement key certificate",
+        })?;
     let seconds = u64::try_from(now.as_seconds()).unwrap_or_default();
     tpm_quote::verify_ek_certificate(certificate, chain, roots, &hello.ek, seconds)
         .map(drop)
@@ -465,23 +533,39 @@ fn selection(enrolled: &Enrolled) -> Result<PcrSelection, AttestationError> {
 }
 
 fn judge(enrolled: &Enrolled, values: &PcrValues) -> Result<BootProfileName, AttestationError> {
-    let (profile, states) =
-        enrolled.boot.as_ref().ok_or_else(|| AttestationError::NoBootProfile(enrolled.node.clone()))?;
+    let (profile, states) = enrolled
+        .boot
+        .as_ref()
+        .ok_or_else(|| AttestationError::NoBootProfile(enrolled.node.clone()))?;
     let quoted: BTreeMap<u8, &[u8]> = values.iter().collect();
     let differs = |state: &BTreeMap<u8, [u8; 32]>| -> Vec<u8> {
-        let missing = state.keys().filter(|index| !quoted.contains_key(index)).copied();
+        let missing = state
+            .keys()
+            .filter(|index| !quoted.contains_key(index))
+            .copied();
         let other = quoted
             .iter()
             .filter(|(index, value)| state.get(index).map(<[u8; 32]>::as_slice) != Some(value))
             .map(|(index, _)| *index);
         missing.chain(other).collect()
     };
-    let nearest = states.iter().map(differs).min_by_key(Vec::len).unwrap_or_default();
+    let nearest = states
+        .iter()
+        .map(differs)
+        .min_by_key(Vec::len)
+        .unwrap_or_default();
     if nearest.is_empty() && !states.is_empty() {
         return Ok(profile.clone());
     }
-    let differs = nearest.iter().map(|index| format!("PCR {index}")).collect::<Vec<_>>().join(", ");
-    Err(AttestationError::OtherBootState { profile: profile.clone(), differs })
+    let differs = nearest
+        .iter()
+        .map(|index| format!("PCR {index}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Err(AttestationError::OtherBootState {
+        profile: profile.clone(),
+        differs,
+    })
 }
 
 fn facts(

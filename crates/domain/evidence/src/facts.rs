@@ -1,6 +1,8 @@
 //! Facts with their absence: what was not measured is `None`, never a default, and absent satisfies no rule.
 
-use estate::{Assurance, BootProfileName, ClusterName, Digest, Epoch, LocationName, NodeName, Timestamp};
+use estate::{
+    Assurance, BootProfileName, ClusterName, Digest, Epoch, LocationName, NodeName, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// How a node proved what it is.

@@ -8,11 +8,15 @@ pub mod session;
 pub mod statement;
 
 pub use attestation::{
-    AttestBinding, AttestationError, Challenge, Enrolled, NodeKeys, Proof, Purpose, TpmAttestation, TpmHello, VerifiedAttestation, VerifiedQuote, verify_fresh_quote, verify_join,
+    AttestBinding, AttestationError, Challenge, Enrolled, NodeKeys, Proof, Purpose, TpmAttestation,
+    TpmHello, VerifiedAttestation, VerifiedQuote, verify_fresh_quote, verify_join,
 };
 pub use facts::{
-    Attestor, ContainerRef, Deviation, ExeFacts, ImageFacts, Interactive, NodeFacts, PodFacts, Strength, WorkloadFacts,
+    Attestor, ContainerRef, Deviation, ExeFacts, ImageFacts, Interactive, NodeFacts, PodFacts,
+    Strength, WorkloadFacts,
 };
 pub use request::{Action, RequestError};
 pub use session::{Session, SessionKeys};
-pub use statement::{AttestedNode, Confirmation, Rejected, Statement, StatementBuilder, VerifiedEvidence, Verifier};
+pub use statement::{
+    AttestedNode, Confirmation, Rejected, Statement, StatementBuilder, VerifiedEvidence, Verifier,
+};

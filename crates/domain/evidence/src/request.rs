@@ -123,7 +123,12 @@ pub struct IssueRequest {
 
 /// Which identity document is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "type", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "type",
+    deny_unknown_fields
+)]
 pub enum SvidRequest {
     /// An X.509-SVID for this public key.
     X509 {
@@ -184,7 +189,9 @@ pub trait Canonical: Serialize + DeserializeOwned {
         }
         let value: Self = jose::strict_json::from_slice(bytes).map_err(RequestError::Malformed)?;
         if value.version() != 1 {
-            return Err(RequestError::Version { version: value.version() });
+            return Err(RequestError::Version {
+                version: value.version(),
+            });
         }
         if value.to_canonical()? != bytes {
             return Err(RequestError::NotCanonical);
@@ -196,6 +203,12 @@ pub trait Canonical: Serialize + DeserializeOwned {
 macro_rules! canonical {
     ($($name:ty),*) => { $(impl Canonical for $name { fn version(&self) -> u8 { self.v } })* };
 }
-canonical!(OpenRequest, StartRequest, ReadRequest, LeaseRequest, IssueRequest);
+canonical!(
+    OpenRequest,
+    StartRequest,
+    ReadRequest,
+    LeaseRequest,
+    IssueRequest
+);
 
 const MAX_REQUEST: usize = 256 * 1024;

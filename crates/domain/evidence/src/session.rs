@@ -26,7 +26,10 @@ pub struct Session {
 impl Session {
     /// A fresh connection: no sequence number used yet.
     pub fn new(keys: SessionKeys) -> Self {
-        Self { keys, window: Mutex::new(Window { newest: 0, seen: 0 }) }
+        Self {
+            keys,
+            window: Mutex::new(Window { newest: 0, seen: 0 }),
+        }
     }
 
     /// The node at the other end.
@@ -40,7 +43,10 @@ impl Session {
 
     /// Uses up `seq`; `false` when it was used before or is too old to tell.
     pub(crate) fn take(&self, seq: u64) -> bool {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner).take(seq)
+        self.window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(seq)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use estate::{Digest, NodeName, Timestamp};
-use jose::{Expected, Header, Jwk, SignError, Signer, VerifyError, VerifyingKey, sign_compact, verify_compact};
+use jose::{
+    Expected, Header, Jwk, SignError, Signer, VerifyError, VerifyingKey, sign_compact,
+    verify_compact,
+};
 use serde::{Deserialize, Serialize};
 use spiffe_id::TrustDomain;
 
@@ -37,7 +40,10 @@ pub struct Confirmation {
 impl Confirmation {
     /// Names a public key.
     pub fn of(key: &hpke_xwing::PublicKey) -> Self {
-        Self { suite: key.suite().to_string(), key: B64.encode(key.to_bytes()) }
+        Self {
+            suite: key.suite().to_string(),
+            key: B64.encode(key.to_bytes()),
+        }
     }
 
     /// The key, parsed.
@@ -107,7 +113,9 @@ impl StatementBuilder<'_> {
             measured_at: self.measured_at.as_millis(),
             workload: self.workload,
         };
-        let payload = serde_json::to_vec(&claims).map_err(|_| SignError::Failed { signer: "statement" })?;
+        let payload = serde_json::to_vec(&claims).map_err(|_| SignError::Failed {
+            signer: "statement",
+        })?;
         let header = Header::new(signer.algorithm()).with_typ(TYPE);
         sign_compact(&header, &payload, signer).map(Statement)
     }
@@ -265,17 +273,23 @@ impl Verifier {
         })
     }
 
-    fn signed_claims(&self, statement: &Statement, node: &AttestedNode) -> Result<Claims, Rejected> {
+    fn signed_claims(
+        &self,
+        statement: &Statement,
+        node: &AttestedNode,
+    ) -> Result<Claims, Rejected> {
         if statement.0.len() > MAX_STATEMENT {
             return Err(Rejected::Malformed);
         }
         let key = VerifyingKey::from_jwk(&node.statement_key).map_err(|_| Rejected::Signature)?;
-        let verified = verify_compact(&statement.0, &key, &Expected::typ(TYPE)).map_err(|error| match error {
-            VerifyError::BadSignature | VerifyError::WrongAlgorithm { .. } | VerifyError::WrongType { .. } => {
-                Rejected::Signature
-            }
-            _ => Rejected::Malformed,
-        })?;
+        let verified = verify_compact(&statement.0, &key, &Expected::typ(TYPE)).map_err(
+            |error| match error {
+                VerifyError::BadSignature
+                | VerifyError::WrongAlgorithm { .. }
+                | VerifyError::WrongType { .. } => Rejected::Signature,
+                _ => Rejected::Malformed,
+            },
+        )?;
         jose::strict_json::from_slice(verified.payload()).map_err(|_| Rejected::Malformed)
     }
 
@@ -298,7 +312,11 @@ impl Verifier {
 
 fn check_fresh(measured_at: Timestamp, now: Timestamp) -> Result<(), Rejected> {
     let age = now.as_millis().saturating_sub(measured_at.as_millis());
-    if (-MAX_AHEAD_MS..=MAX_AGE_MS).contains(&age) { Ok(()) } else { Err(Rejected::Stale) }
+    if (-MAX_AHEAD_MS..=MAX_AGE_MS).contains(&age) {
+        Ok(())
+    } else {
+        Err(Rejected::Stale)
+    }
 }
 
 const MAX_AGE_MS: i64 = 60_000;

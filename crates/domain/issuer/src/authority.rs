@@ -6,8 +6,9 @@ use estate::Timestamp;
 use jose::{EcdsaP256Key, Jwk};
 use ledger::LoggedEnrolment;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    SubjectPublicKeyInfo,
 };
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use spiffe_id::TrustDomain;
@@ -45,7 +46,11 @@ impl Serial {
 
     /// As it stands in the store.
     pub fn to_hex(self) -> String {
-        self.number().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.number()
+            .to_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -66,27 +71,51 @@ impl AuthorityKeys {
     ///
     /// # Errors
     /// [`IssueError::Failed`]
-    pub fn create(trust_domain: &TrustDomain, serials: [Serial; 2], now: Timestamp) -> Result<Self, IssueError> {
+    pub fn create(
+        trust_domain: &TrustDomain,
+        serials: [Serial; 2],
+        now: Timestamp,
+    ) -> Result<Self, IssueError> {
         let [root_serial, ca_serial] = serials;
         let root_key = KeyPair::generate().map_err(|_| IssueError::Failed)?;
         let ca_key = KeyPair::generate().map_err(|_| IssueError::Failed)?;
         let (root_pkcs8, ca_pkcs8) = (root_key.serialize_der(), ca_key.serialize_der());
         let root_params = ca_params(trust_domain, "root", root_serial, now, ROOT_LIFE);
-        let root = CertifiedIssuer::self_signed(root_params, root_key).map_err(|_| IssueError::Failed)?;
+        let root =
+            CertifiedIssuer::self_signed(root_params, root_key).map_err(|_| IssueError::Failed)?;
         let ca = ca_params(trust_domain, "issuing", ca_serial, now, CA_LIFE)
             .signed_by(&ca_key, &root)
             .map_err(|_| IssueError::Failed)?;
-        Ok(Self { root_pkcs8, root_der: root.der().to_vec(), ca_pkcs8, ca_der: ca.der().to_vec() })
+        Ok(Self {
+            root_pkcs8,
+            root_der: root.der().to_vec(),
+            ca_pkcs8,
+            ca_der: ca.der().to_vec(),
+        })
     }
 }
 
-fn ca_params(trust_domain: &TrustDomain, role: &str, serial: Serial, now: Timestamp, life: Duration) -> CertificateParams {
+fn ca_params(
+    trust_domain: &TrustDomain,
+    role: &str,
+    serial: Serial,
+    now: Timestamp,
+    life: Duration,
+) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "bailiwick");
-    params.distinguished_name.push(DnType::CommonName, format!("{trust_domain} {role}"));
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "bailiwick");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("{trust_domain} {role}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     // SPIFFE X509-SVID section 3.2: a signing certificate may carry the trust domain's own id.
     if let Ok(uri) = format!("spiffe://{trust_domain}").try_into() {
         params.subject_alt_names = vec![SanType::URI(uri)];
@@ -129,11 +158,20 @@ impl Authority {
     ) -> Result<Self, IssueError> {
         let unusable = |_| IssueError::AuthorityKey;
         let der = PrivatePkcs8KeyDer::from(ca_pkcs8.to_vec());
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ECDSA_P256_SHA256).map_err(unusable)?;
-        let ca = Issuer::from_ca_cert_der(&CertificateDer::from(ca_der.clone()), key).map_err(unusable)?;
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ECDSA_P256_SHA256)
+            .map_err(unusable)?;
+        let ca = Issuer::from_ca_cert_der(&CertificateDer::from(ca_der.clone()), key)
+            .map_err(unusable)?;
         let jwt = EcdsaP256Key::from_pkcs8(jwt_pkcs8).map_err(|_| IssueError::AuthorityKey)?;
         let jwt_kid = jwt.public_jwk().thumbprint().to_string();
-        Ok(Self { trust_domain, ca, ca_der, root_der, jwt, jwt_kid })
+        Ok(Self {
+            trust_domain,
+            ca,
+            ca_der,
+            root_der,
+            jwt,
+            jwt_kid,
+        })
     }
 
     /// The trust domain.
@@ -163,7 +201,12 @@ impl Authority {
     ) -> Result<Vec<Vec<u8>>, IssueError> {
         let row = logged.row();
         let id = format!("spiffe://{}/node/{}", self.trust_domain, row.name);
-        let mut params = leaf_params(&row.name.to_string(), serial, now, row.not_after.since(now).unwrap_or_default());
+        let mut params = leaf_params(
+            &row.name.to_string(),
+            serial,
+            now,
+            row.not_after.since(now).unwrap_or_default(),
+        );
         params.subject_alt_names = vec![uri(&id)?];
         params.extended_key_usages = BOTH_ENDS.to_vec();
         self.sign(&params, &row.node_key_spki)
@@ -185,7 +228,11 @@ impl Authority {
         for name in names {
             params.subject_alt_names.push(match name.parse() {
                 Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(|_| IssueError::Identity(name.clone()))?),
+                Err(_) => SanType::DnsName(
+                    name.as_str()
+                        .try_into()
+                        .map_err(|_| IssueError::Identity(name.clone()))?,
+                ),
             });
         }
         params.extended_key_usages = BOTH_ENDS.to_vec();
@@ -204,24 +251,42 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Vec<Vec<u8>>, IssueError> {
         let mut params = leaf_params(person, serial, now, PERSON_LIFE);
-        let name = person.try_into().map_err(|_| IssueError::Identity(person.to_owned()))?;
+        let name = person
+            .try_into()
+            .map_err(|_| IssueError::Identity(person.to_owned()))?;
         params.subject_alt_names = vec![SanType::Rfc822Name(name)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(&params, spki)
     }
 
-    pub(crate) fn sign(&self, params: &CertificateParams, spki: &[u8]) -> Result<Vec<Vec<u8>>, IssueError> {
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        spki: &[u8],
+    ) -> Result<Vec<Vec<u8>>, IssueError> {
         let key = SubjectPublicKeyInfo::from_der(spki).map_err(|_| IssueError::PublicKey)?;
-        let leaf = params.signed_by(&key, &self.ca).map_err(|_| IssueError::Failed)?;
+        let leaf = params
+            .signed_by(&key, &self.ca)
+            .map_err(|_| IssueError::Failed)?;
         Ok(vec![leaf.der().to_vec(), self.ca_der.clone()])
     }
 }
 
-pub(crate) fn leaf_params(common_name: &str, serial: Serial, now: Timestamp, life: Duration) -> CertificateParams {
+pub(crate) fn leaf_params(
+    common_name: &str,
+    serial: Serial,
+    now: Timestamp,
+    life: Duration,
+) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "bailiwick");
-    params.distinguished_name.push(DnType::CommonName, common_name.chars().take(64).collect::<String>());
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "bailiwick");
+    params.distinguished_name.push(
+        DnType::CommonName,
+        common_name.chars().take(64).collect::<String>(),
+    );
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.serial_number = Some(serial.number());
@@ -231,12 +296,16 @@ pub(crate) fn leaf_params(common_name: &str, serial: Serial, now: Timestamp, lif
 }
 
 pub(crate) fn uri(id: &str) -> Result<SanType, IssueError> {
-    id.try_into().map(SanType::URI).map_err(|_| IssueError::Identity(id.to_owned()))
+    id.try_into()
+        .map(SanType::URI)
+        .map_err(|_| IssueError::Identity(id.to_owned()))
 }
 
 /// SPIFFE X509-SVID section 4.4: where key usages are extended, both ends are named.
-pub(crate) const BOTH_ENDS: [ExtendedKeyUsagePurpose; 2] =
-    [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+pub(crate) const BOTH_ENDS: [ExtendedKeyUsagePurpose; 2] = [
+    ExtendedKeyUsagePurpose::ServerAuth,
+    ExtendedKeyUsagePurpose::ClientAuth,
+];
 const BACKDATE: Duration = Duration::from_secs(30);
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 const CA_LIFE: Duration = Duration::from_secs(2 * 365 * 86_400);

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// The X.509 extension, never critical: a UTF8String with the JSON of [`MeasuredFacts`].
 /// An arc under `1.2.840.113556.1.8000.2554` made from a UUID; no component is over 31 bits, so Go's x509 reads it.
-pub const FACTS_OID: &[u64] =
-    &[1, 2, 840, 113_556, 1, 8000, 2554, 6869, 31803, 2867, 20254, 39194, 1179, 12_371_561];
+pub const FACTS_OID: &[u64] = &[
+    1, 2, 840, 113_556, 1, 8000, 2554, 6869, 31803, 2867, 20254, 39194, 1179, 12_371_561,
+];
 
 /// What an SVID says about its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +51,12 @@ impl MeasuredFacts {
             location: node.location.as_ref().map(ToString::to_string),
             assurance: node.assurance.level(),
             boot: node.boot.as_ref().map(ToString::to_string),
-            image: workload.and_then(|w| w.image.as_ref()).map(|image| image.config.to_string()),
-            exe: workload.and_then(|w| w.exe.as_ref()).map(|exe| exe.digest.to_string()),
+            image: workload
+                .and_then(|w| w.image.as_ref())
+                .map(|image| image.config.to_string()),
+            exe: workload
+                .and_then(|w| w.exe.as_ref())
+                .map(|exe| exe.digest.to_string()),
         }
     }
 
@@ -63,7 +68,8 @@ impl MeasuredFacts {
             short @ 0..=0x7f => der.push(u8::try_from(short).unwrap_or_default()),
             long => {
                 let bytes = long.to_be_bytes();
-                let significant: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
+                let significant: Vec<u8> =
+                    bytes.into_iter().skip_while(|byte| *byte == 0).collect();
                 der.push(0x80 | u8::try_from(significant.len()).unwrap_or_default());
                 der.extend(significant);
             }

@@ -35,7 +35,8 @@ impl Authority {
         let mut params = leaf_params(id.path(), serial, now, ttl);
         params.subject_alt_names = vec![uri(&id.to_string())?];
         params.extended_key_usages = BOTH_ENDS.to_vec();
-        params.custom_extensions = vec![CustomExtension::from_oid_content(FACTS_OID, facts.to_der())];
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(FACTS_OID, facts.to_der())];
         self.sign(&params, spki)
     }
 
@@ -69,7 +70,9 @@ impl Authority {
             bailiwick: MeasuredFacts::of(logged.permit().evidence(), *index),
         };
         let payload = serde_json::to_vec(&claims).map_err(|_| IssueError::Failed)?;
-        let header = Header::new(jose::Algorithm::Es256).with_kid(self.jwt_kid.clone()).with_typ("JWT");
+        let header = Header::new(jose::Algorithm::Es256)
+            .with_kid(self.jwt_kid.clone())
+            .with_typ("JWT");
         sign_compact(&header, &payload, &self.jwt).map_err(|_| IssueError::Failed)
     }
 

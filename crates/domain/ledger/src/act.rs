@@ -110,7 +110,13 @@ pub struct Act {
 impl Act {
     /// An act that changes nothing.
     pub fn new(kind: ActKind, actor: Actor) -> Self {
-        Self { kind, actor, fields: Vec::new(), effects: Vec::new(), guards: Vec::new() }
+        Self {
+            kind,
+            actor,
+            fields: Vec::new(),
+            effects: Vec::new(),
+            guards: Vec::new(),
+        }
     }
     /// Adds a value.
     #[must_use]
@@ -172,16 +178,26 @@ impl<J: Journal> Ledger<J> {
     /// # Errors
     /// [`NotRecorded`]
     pub async fn record(&self, act: Act) -> Result<LoggedAct, NotRecorded> {
-        let Act { kind, actor, fields, effects, guards } = act;
+        let Act {
+            kind,
+            actor,
+            fields,
+            effects,
+            guards,
+        } = act;
         let entropy = self.entropy();
-        let mut draft = Draft::new(kind.as_str(), entropy).with("actor", actor.to_string(), entropy);
+        let mut draft =
+            Draft::new(kind.as_str(), entropy).with("actor", actor.to_string(), entropy);
         for (name, value) in fields {
             draft = draft.with(name, value, entropy);
         }
         match self.append_plain(draft, effects, guards).await? {
             Written::Granted(commitment) => Ok(LoggedAct { commitment }),
             Written::Refused(commitment, guard) => {
-                Err(NotRecorded::Refused(Box::new(LoggedRefusal { guard, commitment })))
+                Err(NotRecorded::Refused(Box::new(LoggedRefusal {
+                    guard,
+                    commitment,
+                })))
             }
         }
     }

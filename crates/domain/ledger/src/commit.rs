@@ -19,7 +19,10 @@ pub struct Ledger<J> {
 
 impl<J> Clone for Ledger<J> {
     fn clone(&self) -> Self {
-        Self { journal: Arc::clone(&self.journal), entropy: Arc::clone(&self.entropy) }
+        Self {
+            journal: Arc::clone(&self.journal),
+            entropy: Arc::clone(&self.entropy),
+        }
     }
 }
 
@@ -68,7 +71,11 @@ impl<K: Kind> LoggedPermit<K> {
 
 /// AAD of a sealed answer: SHA-256 of the canonical request ‖ SHA-256 of the leaf.
 pub fn release_aad(request: Digest, leaf: &[u8]) -> Vec<u8> {
-    [request.as_bytes().as_slice(), Digest::of(leaf).as_bytes().as_slice()].concat()
+    [
+        request.as_bytes().as_slice(),
+        Digest::of(leaf).as_bytes().as_slice(),
+    ]
+    .concat()
 }
 
 /// A denial whose leaf is durable: the only denial that may be answered.
@@ -131,10 +138,16 @@ impl<J: Journal> Ledger<J> {
         }
     }
 
-    async fn grant<K: Kind>(&self, permit: Permit<K>, effects: Vec<Effect>) -> Result<LoggedPermit<K>, NotReleased> {
+    async fn grant<K: Kind>(
+        &self,
+        permit: Permit<K>,
+        effects: Vec<Effect>,
+    ) -> Result<LoggedPermit<K>, NotReleased> {
         let node = permit.evidence().node();
-        let guards =
-            vec![Guard::NodeEpoch(node.name.clone(), node.epoch), Guard::Policy(permit.basis().policy)];
+        let guards = vec![
+            Guard::NodeEpoch(node.name.clone(), node.epoch),
+            Guard::Policy(permit.basis().policy),
+        ];
         let entry = Entry {
             id: EntryId::new(self.entropy()),
             granted: self.permit_draft(&permit, "granted"),
@@ -145,8 +158,12 @@ impl<J: Journal> Ledger<J> {
         match self.journal.append(entry).await? {
             Written::Granted(commitment) => Ok(LoggedPermit { permit, commitment }),
             Written::Refused(commitment, guard) => {
-                let denial = permit.into_denial(DenialReason::Superseded(guard.failure().to_owned()));
-                Err(NotReleased::Denied(Box::new(LoggedDenial { denial, commitment })))
+                let denial =
+                    permit.into_denial(DenialReason::Superseded(guard.failure().to_owned()));
+                Err(NotReleased::Denied(Box::new(LoggedDenial {
+                    denial,
+                    commitment,
+                })))
             }
         }
     }
@@ -162,7 +179,10 @@ impl<J: Journal> Ledger<J> {
         };
         match self.journal.append(entry).await? {
             Written::Granted(commitment) | Written::Refused(commitment, _) => {
-                Err(NotReleased::Denied(Box::new(LoggedDenial { denial, commitment })))
+                Err(NotReleased::Denied(Box::new(LoggedDenial {
+                    denial,
+                    commitment,
+                })))
             }
         }
     }
@@ -171,11 +191,17 @@ impl<J: Journal> Ledger<J> {
     ///
     /// # Errors
     /// [`JournalError`]
-    pub async fn undelivered<K: Kind>(&self, logged: &LoggedPermit<K>, why: &str) -> Result<(), JournalError> {
+    pub async fn undelivered<K: Kind>(
+        &self,
+        logged: &LoggedPermit<K>,
+        why: &str,
+    ) -> Result<(), JournalError> {
         let draft = Draft::new("undelivered", self.entropy())
             .with("leaf", logged.commitment.index, self.entropy())
             .with("reason", why, self.entropy());
-        self.append_plain(draft, Vec::new(), Vec::new()).await.map(drop)
+        self.append_plain(draft, Vec::new(), Vec::new())
+            .await
+            .map(drop)
     }
 
     /// Admits an attested node: its row replaces the one of `previous`, and a token is used up with it.
@@ -216,12 +242,18 @@ impl<J: Journal> Ledger<J> {
                 let denial = Denial {
                     action: evidence::Action::Issue,
                     target: format!("node `{}`", facts.name),
-                    subject: Subject { node: facts, workload: None },
+                    subject: Subject {
+                        node: facts,
+                        workload: None,
+                    },
                     reason: DenialReason::Superseded(guard.failure().to_owned()),
                     basis,
                     request: None,
                 };
-                Err(NotReleased::Denied(Box::new(LoggedDenial { denial, commitment })))
+                Err(NotReleased::Denied(Box::new(LoggedDenial {
+                    denial,
+                    commitment,
+                })))
             }
         }
     }
@@ -233,7 +265,13 @@ impl<J: Journal> Ledger<J> {
         guards: Vec<Guard>,
     ) -> Result<Written, JournalError> {
         let refused = draft.clone().with("refused", true, self.entropy());
-        let entry = Entry { id: EntryId::new(self.entropy()), granted: draft, refused, effects, guards };
+        let entry = Entry {
+            id: EntryId::new(self.entropy()),
+            granted: draft,
+            refused,
+            effects,
+            guards,
+        };
         self.journal.append(entry).await
     }
 
@@ -251,7 +289,11 @@ impl<J: Journal> Ledger<J> {
             .with("rules", rules, entropy)
             .with("request", evidence.request().to_string(), entropy)
             .with("statement", evidence.statement().to_string(), entropy)
-            .with("cnf", evidence.confirmation().thumbprint().to_string(), entropy)
+            .with(
+                "cnf",
+                evidence.confirmation().thumbprint().to_string(),
+                entropy,
+            )
             .with("measuredAt", evidence.measured_at().to_string(), entropy);
         let draft = subject_fields(draft, evidence.node(), evidence.workload(), entropy);
         basis_fields(draft, permit.basis(), entropy)
@@ -263,35 +305,85 @@ impl<J: Journal> Ledger<J> {
             .with("outcome", "denied", entropy)
             .with("target", denial.target.clone(), entropy)
             .with("reason", denial.reason.to_string(), entropy)
-            .with_some("request", denial.request.map(|request| request.to_string()), entropy);
-        let draft = subject_fields(draft, &denial.subject.node, denial.subject.workload.as_ref(), entropy);
+            .with_some(
+                "request",
+                denial.request.map(|request| request.to_string()),
+                entropy,
+            );
+        let draft = subject_fields(
+            draft,
+            &denial.subject.node,
+            denial.subject.workload.as_ref(),
+            entropy,
+        );
         basis_fields(draft, denial.basis, entropy)
     }
 }
 
 fn basis_fields(draft: Draft, basis: Basis, entropy: &dyn Entropy) -> Draft {
-    draft.with("policy", basis.policy.0, entropy).with("estate", basis.estate.0.to_string(), entropy)
+    draft.with("policy", basis.policy.0, entropy).with(
+        "estate",
+        basis.estate.0.to_string(),
+        entropy,
+    )
 }
 
 fn node_fields(draft: Draft, node: &NodeFacts, entropy: &dyn Entropy) -> Draft {
     draft
         .with("node", node.name.to_string(), entropy)
-        .with_some("cluster", node.cluster.as_ref().map(ToString::to_string), entropy)
-        .with_some("location", node.location.as_ref().map(ToString::to_string), entropy)
+        .with_some(
+            "cluster",
+            node.cluster.as_ref().map(ToString::to_string),
+            entropy,
+        )
+        .with_some(
+            "location",
+            node.location.as_ref().map(ToString::to_string),
+            entropy,
+        )
         .with("assurance", node.assurance.level(), entropy)
         .with_some("boot", node.boot.as_ref().map(ToString::to_string), entropy)
         .with_some("quotedAt", node.quoted_at.map(|at| at.to_string()), entropy)
 }
 
-fn subject_fields(draft: Draft, node: &NodeFacts, workload: Option<&WorkloadFacts>, entropy: &dyn Entropy) -> Draft {
+fn subject_fields(
+    draft: Draft,
+    node: &NodeFacts,
+    workload: Option<&WorkloadFacts>,
+    entropy: &dyn Entropy,
+) -> Draft {
     let draft = node_fields(draft, node, entropy);
-    let Some(workload) = workload else { return draft };
+    let Some(workload) = workload else {
+        return draft;
+    };
     let image = workload.image.as_ref();
     draft
-        .with_some("image", image.map(|image| image.config.to_string()), entropy)
-        .with_some("exe", workload.exe.as_ref().map(|exe| exe.digest.to_string()), entropy)
-        .with_some("container", workload.container.as_ref().map(|container| container.id.clone()), entropy)
-        .with_some("pod", workload.pod.as_ref().map(|pod| format!("{}/{}", pod.namespace, pod.name)), entropy)
+        .with_some(
+            "image",
+            image.map(|image| image.config.to_string()),
+            entropy,
+        )
+        .with_some(
+            "exe",
+            workload.exe.as_ref().map(|exe| exe.digest.to_string()),
+            entropy,
+        )
+        .with_some(
+            "container",
+            workload
+                .container
+                .as_ref()
+                .map(|container| container.id.clone()),
+            entropy,
+        )
+        .with_some(
+            "pod",
+            workload
+                .pod
+                .as_ref()
+                .map(|pod| format!("{}/{}", pod.namespace, pod.name)),
+            entropy,
+        )
 }
 
 /// The server's use of a connection secret, on record. Only [`Ledger::commit_connection`] makes one.

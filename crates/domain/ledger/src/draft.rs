@@ -21,21 +21,38 @@ pub struct Draft {
 impl Draft {
     /// A draft of `kind` with nothing else in it.
     pub fn new(kind: &'static str, entropy: &dyn Entropy) -> Self {
-        Self { disclosures: Vec::new() }.with("kind", kind, entropy)
+        Self {
+            disclosures: Vec::new(),
+        }
+        .with("kind", kind, entropy)
     }
 
     /// Adds one value under its own 128-bit salt.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<Value>, entropy: &dyn Entropy) -> Self {
+    pub fn with(
+        mut self,
+        name: &'static str,
+        value: impl Into<Value>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         let mut salt = [0; 16];
         entropy.fill(&mut salt);
-        self.disclosures.push(Disclosure { salt: B64.encode(salt), name: name.to_owned(), value: value.into() });
+        self.disclosures.push(Disclosure {
+            salt: B64.encode(salt),
+            name: name.to_owned(),
+            value: value.into(),
+        });
         self
     }
 
     /// Adds a value where there is one: what was not measured is absent from the leaf, too.
     #[must_use]
-    pub fn with_some<V: Into<Value>>(self, name: &'static str, value: Option<V>, entropy: &dyn Entropy) -> Self {
+    pub fn with_some<V: Into<Value>>(
+        self,
+        name: &'static str,
+        value: Option<V>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         match value {
             Some(value) => self.with(name, value, entropy),
             None => self,
@@ -47,11 +64,21 @@ impl Draft {
     /// # Errors
     /// [`LeafError`] when a value has no canonical form.
     pub fn seal(&self, time: Timestamp) -> Result<SealedLeaf, LeafError> {
-        let disclosures =
-            self.disclosures.iter().map(Disclosure::encode).collect::<Result<Vec<_>, _>>()?;
-        let mut sd: Vec<String> = disclosures.iter().map(|encoded| disclosure_digest(encoded)).collect();
+        let disclosures = self
+            .disclosures
+            .iter()
+            .map(Disclosure::encode)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut sd: Vec<String> = disclosures
+            .iter()
+            .map(|encoded| disclosure_digest(encoded))
+            .collect();
         sd.sort();
-        let leaf = Leaf { v: 1, time: time.as_seconds(), sd };
+        let leaf = Leaf {
+            v: 1,
+            time: time.as_seconds(),
+            sd,
+        };
         let bytes = serde_json_canonicalizer::to_vec(&leaf).map_err(|_| LeafError::NotCanonical)?;
         Ok(SealedLeaf { bytes, disclosures })
     }
@@ -63,7 +90,10 @@ impl Draft {
 
     /// A value that the draft will disclose.
     pub fn value(&self, name: &str) -> Option<&Value> {
-        self.disclosures.iter().find(|disclosure| disclosure.name == name).map(|disclosure| &disclosure.value)
+        self.disclosures
+            .iter()
+            .find(|disclosure| disclosure.name == name)
+            .map(|disclosure| &disclosure.value)
     }
 }
 
@@ -102,7 +132,8 @@ impl Leaf {
         if leaf.v != 1 {
             return Err(LeafError::Version(leaf.v));
         }
-        let canonical = serde_json_canonicalizer::to_vec(&leaf).map_err(|_| LeafError::NotCanonical)?;
+        let canonical =
+            serde_json_canonicalizer::to_vec(&leaf).map_err(|_| LeafError::NotCanonical)?;
         if canonical != bytes || !leaf.sd.is_sorted() {
             return Err(LeafError::NotCanonical);
         }
@@ -155,7 +186,8 @@ impl Disclosure {
     /// [`DisclosureError::Malformed`]
     pub fn decode(text: &str) -> Result<Self, DisclosureError> {
         let json = B64.decode(text).map_err(|_| DisclosureError::Malformed)?;
-        let (salt, name, value) = jose::strict_json::from_slice(&json).map_err(|_| DisclosureError::Malformed)?;
+        let (salt, name, value) =
+            jose::strict_json::from_slice(&json).map_err(|_| DisclosureError::Malformed)?;
         Ok(Self { salt, name, value })
     }
 }
@@ -209,7 +241,10 @@ mod tests {
     }
 
     fn leaf() -> SealedLeaf {
-        Draft::new("read", &Zero).with("node", "n1", &Zero).seal(Timestamp::from_seconds(5)).unwrap()
+        Draft::new("read", &Zero)
+            .with("node", "n1", &Zero)
+            .seal(Timestamp::from_seconds(5))
+            .unwrap()
     }
 
     #[test]
@@ -224,9 +259,15 @@ mod tests {
     #[test]
     fn a_changed_disclosure_is_not_committed() {
         let sealed = leaf();
-        let other = Draft::new("read", &Zero).with("node", "n2", &Zero).seal(Timestamp::from_seconds(5)).unwrap();
+        let other = Draft::new("read", &Zero)
+            .with("node", "n2", &Zero)
+            .seal(Timestamp::from_seconds(5))
+            .unwrap();
         let parsed = Leaf::parse(&sealed.bytes).unwrap();
-        assert_eq!(parsed.disclose(&other.disclosures), Err(DisclosureError::NotCommitted));
+        assert_eq!(
+            parsed.disclose(&other.disclosures),
+            Err(DisclosureError::NotCommitted)
+        );
     }
 
     #[test]

@@ -9,8 +9,12 @@ pub mod journal;
 pub mod rows;
 
 pub use act::{Act, ActKind, Actor, LoggedAct, LoggedRefusal, NotRecorded};
-pub use commit::{Ledger, LoggedConnection, LoggedDenial, LoggedEnrolment, LoggedPermit, NotReleased};
+pub use commit::{
+    Ledger, LoggedConnection, LoggedDenial, LoggedEnrolment, LoggedPermit, NotReleased,
+};
 pub use draft::{Disclosure, DisclosureError, Draft, Entropy, Leaf, LeafError, SealedLeaf};
 pub use entry::{Effect, Entry, EntryId, Guard};
 pub use journal::{Commitment, Journal, JournalError, Written};
-pub use rows::{EstateRow, LeaseIntent, LeaseRow, LeaseOutcome, NodeRow, SecretRow, SerialRow, TokenRow};
+pub use rows::{
+    EstateRow, LeaseIntent, LeaseOutcome, LeaseRow, NodeRow, SecretRow, SerialRow, TokenRow,
+};

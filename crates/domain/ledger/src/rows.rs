@@ -1,8 +1,8 @@
 //! What a transaction may create, as plain values: the vocabulary shared by services and stores.
 
 use estate::{
-    BootProfileName, CredentialName, DataSetName, DatabaseName, Digest, Epoch, EstateHash, LeaseId, NodeName,
-    PolicyVersion, SecretName, TenantName, Timestamp,
+    BootProfileName, CredentialName, DataSetName, DatabaseName, Digest, Epoch, EstateHash, LeaseId,
+    NodeName, PolicyVersion, SecretName, TenantName, Timestamp,
 };
 use evidence::{Attestor, VerifiedAttestation};
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,12 @@ pub struct NodeRow {
 
 impl NodeRow {
     /// The row of a node that attested: its keys and facts are the attestation's, nobody else's.
-    pub fn admitted(attestation: &VerifiedAttestation, epoch: Epoch, not_after: Timestamp, now: Timestamp) -> Self {
+    pub fn admitted(
+        attestation: &VerifiedAttestation,
+        epoch: Epoch,
+        not_after: Timestamp,
+        now: Timestamp,
+    ) -> Self {
         let (facts, keys) = (attestation.facts(), attestation.keys());
         Self {
             name: facts.name.clone(),
@@ -108,8 +113,16 @@ impl LeaseIntent {
     pub fn role(&self, index: u64) -> String {
         let name = self.credential.to_string();
         let short = name.rsplit('/').next().unwrap_or_default();
-        let safe: String =
-            short.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+        let safe: String = short
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         format!("bw_{index}_{safe}").chars().take(63).collect()
     }
 

@@ -55,33 +55,87 @@ pub struct CodeRow {
     pub retry: bool,
 }
 
-const fn row(code: Code, name: &'static str, http: u16, grpc: i32, exit: u8, fault: Fault, retry: bool) -> CodeRow {
-    CodeRow { code, name, http, grpc, exit, fault, retry }
+const fn row(
+    code: Code,
+    name: &'static str,
+    http: u16,
+    grpc: i32,
+    exit: u8,
+    fault: Fault,
+    retry: bool,
+) -> CodeRow {
+    CodeRow {
+        code,
+        name,
+        http,
+        grpc,
+        exit,
+        fault,
+        retry,
+    }
 }
 
 /// All rows, in the order of [`Code`].
 pub const CODES: [CodeRow; 10] = [
     row(Code::Denied, "denied", 403, 7, 3, Fault::Nobody, false),
-    row(Code::Unauthenticated, "unauthenticated", 401, 16, 3, Fault::Caller, false),
-    row(Code::Forbidden, "forbidden", 403, 7, 3, Fault::Caller, false),
-    row(Code::Malformed, "malformed", 400, 3, 2, Fault::Caller, false),
+    row(
+        Code::Unauthenticated,
+        "unauthenticated",
+        401,
+        16,
+        3,
+        Fault::Caller,
+        false,
+    ),
+    row(
+        Code::Forbidden,
+        "forbidden",
+        403,
+        7,
+        3,
+        Fault::Caller,
+        false,
+    ),
+    row(
+        Code::Malformed,
+        "malformed",
+        400,
+        3,
+        2,
+        Fault::Caller,
+        false,
+    ),
     row(Code::NotFound, "not-found", 404, 5, 1, Fault::Caller, false),
     row(Code::Conflict, "conflict", 409, 10, 1, Fault::Caller, true),
     row(Code::Invalid, "invalid", 422, 9, 1, Fault::Caller, false),
     row(Code::Busy, "busy", 429, 8, 5, Fault::Caller, true),
-    row(Code::Unavailable, "unavailable", 503, 14, 5, Fault::Server, true),
+    row(
+        Code::Unavailable,
+        "unavailable",
+        503,
+        14,
+        5,
+        Fault::Server,
+        true,
+    ),
     row(Code::Broken, "broken", 500, 13, 1, Fault::Server, false),
 ];
 
 impl Code {
     /// Its row.
     pub fn row(self) -> CodeRow {
-        CODES.into_iter().find(|row| row.code == self).unwrap_or(CODES[9])
+        CODES
+            .into_iter()
+            .find(|row| row.code == self)
+            .unwrap_or(CODES[9])
     }
 
     /// The code of that name.
     pub fn named(name: &str) -> Option<Self> {
-        CODES.into_iter().find(|row| row.name == name).map(|row| row.code)
+        CODES
+            .into_iter()
+            .find(|row| row.name == name)
+            .map(|row| row.code)
     }
 }
 

@@ -49,7 +49,14 @@ pub fn log_key(
 ) -> Result<(crate::ports::KeyRow, zeroize::Zeroizing<[u8; 32]>), GenesisError> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     entropy.fill(seed.as_mut_slice());
-    let row = wrapped(kek, (keyring::LOG, ""), "ed25519", Vec::new(), seed.as_slice(), clock.now())?;
+    let row = wrapped(
+        kek,
+        (keyring::LOG, ""),
+        "ed25519",
+        Vec::new(),
+        seed.as_slice(),
+        clock.now(),
+    )?;
     Ok((row, seed))
 }
 
@@ -78,9 +85,30 @@ pub async fn begin<S: Store>(
     let pin = RootPin::of(root.public_jwk()).map_err(|_| GenesisError::Key)?;
     let rows = [
         log_key,
-        wrapped(kek, (keyring::ROOT, ""), "ES256", keys.root_der, &keys.root_pkcs8, now)?,
-        wrapped(kek, (keyring::CA, ""), "ES256", keys.ca_der, &keys.ca_pkcs8, now)?,
-        wrapped(kek, (keyring::JWT, ""), "ES256", Vec::new(), &jwt_pkcs8, now)?,
+        wrapped(
+            kek,
+            (keyring::ROOT, ""),
+            "ES256",
+            keys.root_der,
+            &keys.root_pkcs8,
+            now,
+        )?,
+        wrapped(
+            kek,
+            (keyring::CA, ""),
+            "ES256",
+            keys.ca_der,
+            &keys.ca_pkcs8,
+            now,
+        )?,
+        wrapped(
+            kek,
+            (keyring::JWT, ""),
+            "ES256",
+            Vec::new(),
+            &jwt_pkcs8,
+            now,
+        )?,
     ];
     for row in rows {
         store.put_key(row).await.map_err(KeyringError::from)?;

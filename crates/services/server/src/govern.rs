@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use estate::{Change, ChangeRecord, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion, SecretName, Verb};
-use ledger::{
-    Act, ActKind, Actor, Commitment, Effect, Guard, LeaseOutcome, NotRecorded, rows::{EstateRow, LeaseRow, SecretRow},
+use estate::{
+    Change, ChangeRecord, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion,
+    SecretName, Verb,
 };
+use evidence::{Action, NodeFacts};
+use ledger::{
+    Act, ActKind, Actor, Commitment, Effect, Guard, LeaseOutcome, NotRecorded,
+    rows::{EstateRow, LeaseRow, SecretRow},
+};
+use policy::{Facts, Measured, Target, TestReport, TestVerdict};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -156,7 +162,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`GovernError`]
-    pub fn plan(&self, files: Vec<(String, String)>, submitter: Option<PersonId>) -> Result<Plan, GovernError> {
+    pub fn plan(
+        &self,
+        files: Vec<(String, String)>,
+        submitter: Option<PersonId>,
+    ) -> Result<Plan, GovernError> {
         let (_, plan) = self.prepare(files, submitter)?;
         Ok(plan)
     }
@@ -168,9 +178,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<(Arc<World>, Plan), GovernError> {
         let now = self.world();
         let next = World::load(files, now.version().next(), &self.tenant)?;
-        let failed = next.policies.failed_tests(&next.estate);
+        let failed = failures(&next.policies.test(self.now()));
         if !failed.is_empty() {
-            return Err(GovernError::Tests(failed.join("\n")));
+            return Err(GovernError::Tests(failed));
         }
         let record = ChangeRecord::new(&now.estate, &next.estate, submitter, self.now());
         let plan = Plan {
@@ -205,21 +215,40 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         }
         // Keys first: an image set without its key would be in force but could not be encrypted to.
         let authority = evidence::statement::authority(&self.trust_domain);
-        let custody =
-            keyring::hold_all(self.store.as_ref(), &self.kek, authority, &next.estate, self.now()).await?;
-        let logged = self.ledger.record(self.apply_act(&next, &plan, actor)?).await.map_err(|error| match error {
-            NotRecorded::Refused(refusal) => GovernError::Conflict(refusal.guard.failure().to_owned()),
-            error @ NotRecorded::Unavailable(_) => GovernError::NotRecorded(error),
-        })?;
+        let custody = keyring::hold_all(
+            self.store.as_ref(),
+            &self.kek,
+            authority,
+            &next.estate,
+            self.now(),
+        )
+        .await?;
+        let logged = self
+            .ledger
+            .record(self.apply_act(&next, &plan, actor)?)
+            .await
+            .map_err(|error| match error {
+                NotRecorded::Refused(refusal) => {
+                    GovernError::Conflict(refusal.guard.failure().to_owned())
+                }
+                error @ NotRecorded::Unavailable(_) => GovernError::NotRecorded(error),
+            })?;
         self.swap(Arc::clone(&next), custody);
         let ended_leases = self.end_unpermitted(&next).await?;
         self.announce();
         let Commitment { index, receipt, .. } = logged.commitment().clone();
-        Ok(Applied { version: next.version(), plan, ended_leases, leaf: index, receipt })
+        Ok(Applied {
+            version: next.version(),
+            plan,
+            ended_leases,
+            leaf: index,
+            receipt,
+        })
     }
 
     fn apply_act(&self, next: &World, plan: &Plan, actor: Actor) -> Result<Act, GovernError> {
-        let files = serde_json::to_string(&next.files).map_err(|_| StoreError::Corrupt("estate files".to_owned()))?;
+        let files = serde_json::to_string(&next.files)
+            .map_err(|_| StoreError::Corrupt("estate files".to_owned()))?;
         let row = EstateRow {
             version: next.version(),
             hash: next.hash(),
@@ -264,8 +293,29 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if credential.is_none_or(|credential| credential.dataset != lease.dataset) {
             return Ok(false);
         }
-        let Some(node) = self.attested(&lease.node).await? else { return Ok(false) };
-        Ok(!node.banned && world.policies.would_still_lease(&node.facts, lease.image, &lease.credential, &lease.dataset))
+        let (Some(node), Some(image)) = (self.attested(&lease.node).await?, lease.image) else {
+            return Ok(false);
+        };
+        let now = self.now();
+        // Freshness decides new releases; what the workload was at its grant, it is taken to be still.
+        let quoted_at = node.facts.quoted_at.map(|_| now);
+        let set = world
+            .estate
+            .image_set_of(&image)
+            .map(|set| set.name.clone());
+        let facts = Facts {
+            node: NodeFacts {
+                quoted_at,
+                ..node.facts
+            },
+            workload: Some(Measured::ideal(image, set)),
+        };
+        let target = Target::Credential(lease.credential.clone(), lease.dataset.clone());
+        Ok(!node.banned
+            && world
+                .policies
+                .evaluate(&facts, Action::Lease, &target, now)
+                .is_allowed())
     }
 
     /// Versions of the estate, newest first.
@@ -284,10 +334,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let world = self.world();
         let mut warnings = Vec::new();
         if self.lab {
-            warnings.push("this is a lab: its identities and secrets are not for production".to_owned());
+            warnings.push(
+                "this is a lab: its identities and secrets are not for production".to_owned(),
+            );
         }
         if self.kek.provider() == "passphrase-file" {
-            warnings.push("custody: a passphrase file on the server's disk wraps all keys".to_owned());
+            warnings
+                .push("custody: a passphrase file on the server's disk wraps all keys".to_owned());
         }
         if let Some(checked) = self.store.rollback_warning().await? {
             warnings.push(checked);
@@ -303,7 +356,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             root: root.map(|pin| pin.to_string()).unwrap_or_default(),
             ledger_key: self.ledger_key.clone(),
             checkpoint: self.store.checkpoint().await?.unwrap_or_default(),
-            nodes: self.store.nodes().await?.iter().filter(|node| !node.banned).count(),
+            nodes: self
+                .store
+                .nodes()
+                .await?
+                .iter()
+                .filter(|node| !node.banned)
+                .count(),
             leases: self.store.leases(true).await?.len(),
             warnings,
         })
@@ -316,7 +375,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub async fn image_key_document(&self, set: &ImageSetName) -> Result<String, GovernError> {
         let world = self.world();
         let found = world.estate.image_set(set).map(|set| set.dataset.clone());
-        self.key_document(keyring::IMAGE, set.as_str(), found, "image set").await
+        self.key_document(keyring::IMAGE, set.as_str(), found, "image set")
+            .await
     }
 
     /// The signed key document of a data set.
@@ -325,8 +385,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`GovernError`]
     pub async fn dataset_key_document(&self, dataset: &DataSetName) -> Result<String, GovernError> {
         let world = self.world();
-        let found = world.estate.dataset(dataset).map(|dataset| dataset.name.clone());
-        self.key_document(keyring::DATASET, dataset.as_str(), found, "data set").await
+        let found = world
+            .estate
+            .dataset(dataset)
+            .map(|dataset| dataset.name.clone());
+        self.key_document(keyring::DATASET, dataset.as_str(), found, "data set")
+            .await
     }
 
     async fn key_document(
@@ -336,10 +400,18 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         dataset: Option<DataSetName>,
         kind: &'static str,
     ) -> Result<String, GovernError> {
-        let missing = || GovernError::NotFound { kind, name: name.to_owned() };
+        let missing = || GovernError::NotFound {
+            kind,
+            name: name.to_owned(),
+        };
         let dataset = dataset.ok_or_else(missing)?;
         let row = self.store.key(purpose, name).await?.ok_or_else(missing)?;
-        Ok(keyring::document(&self.keyring, &row, &dataset, self.now())?)
+        Ok(keyring::document(
+            &self.keyring,
+            &row,
+            &dataset,
+            self.now(),
+        )?)
     }
 
     /// Stores a secret that the client sealed.
@@ -354,18 +426,27 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<Commitment, GovernError> {
         let row = secret_row(name, sealed, &actor)?;
         if self.world().estate.dataset(&row.dataset).is_none() {
-            return Err(GovernError::NotFound { kind: "data set", name: row.dataset.to_string() });
+            return Err(GovernError::NotFound {
+                kind: "data set",
+                name: row.dataset.to_string(),
+            });
         }
         let previous = self.store.secret(name).await?;
         let newest = previous.as_ref().map_or(0, |row| row.version);
         if previous.is_some_and(|previous| previous.dataset != row.dataset) {
-            return Err(GovernError::Secret("a secret can't move to another data set"));
+            return Err(GovernError::Secret(
+                "a secret can't move to another data set",
+            ));
         }
         if row.version != newest + 1 {
-            return Err(GovernError::Conflict(format!("the newest version is {newest}")));
+            return Err(GovernError::Conflict(format!(
+                "the newest version is {newest}"
+            )));
         }
         if !self.custody().holds_key_of(&row) {
-            return Err(GovernError::Secret("it is not sealed to the data set's key"));
+            return Err(GovernError::Secret(
+                "it is not sealed to the data set's key",
+            ));
         }
         let act = Act::new(ActKind::SecretPut, actor)
             .field("target", format!("secret `{name}`"))
@@ -381,7 +462,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// # Errors
     /// [`StoreError`]
     pub async fn secrets(&self) -> Result<Vec<SecretSummary>, StoreError> {
-        Ok(self.store.secrets().await?.into_iter().map(summary).collect())
+        Ok(self
+            .store
+            .secrets()
+            .await?
+            .into_iter()
+            .map(summary)
+            .collect())
     }
 
     /// One secret, without its value.
@@ -390,7 +477,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`GovernError`]
     pub async fn show_secret(&self, name: &SecretName) -> Result<SecretSummary, GovernError> {
         let found = self.store.secret(name).await?.map(summary);
-        found.ok_or_else(|| GovernError::NotFound { kind: "secret", name: name.to_string() })
+        found.ok_or_else(|| GovernError::NotFound {
+            kind: "secret",
+            name: name.to_string(),
+        })
     }
 
     /// A person's client certificate, for a key made by the caller.
@@ -404,7 +494,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         actor: Actor,
     ) -> Result<Vec<Vec<u8>>, GovernError> {
         if !self.teams_of(person).is_empty() {
-            let act = Act::new(ActKind::PersonCertificate, actor).field("person", person.to_string());
+            let act =
+                Act::new(ActKind::PersonCertificate, actor).field("person", person.to_string());
             let _logged = self.ledger.record(act).await?;
             return self
                 .keyring
@@ -412,19 +503,43 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 .person_certificate(&person.to_string(), spki, self.serial(), self.now())
                 .map_err(|error| GovernError::Keys(error.into()));
         }
-        Err(GovernError::NotFound { kind: "person in any team", name: person.to_string() })
+        Err(GovernError::NotFound {
+            kind: "person in any team",
+            name: person.to_string(),
+        })
     }
 
     /// Teams of a person, by name.
     pub fn teams_of(&self, person: &PersonId) -> Vec<String> {
         let world = self.world();
         let teams = &world.estate.people().teams;
-        teams.iter().filter(|(_, members)| members.contains(person)).map(|(team, _)| team.to_string()).collect()
+        teams
+            .iter()
+            .filter(|(_, members)| members.contains(person))
+            .map(|(team, _)| team.to_string())
+            .collect()
     }
 }
 
+fn failures(report: &TestReport) -> String {
+    let lines = report
+        .results
+        .iter()
+        .filter_map(|result| match &result.verdict {
+            TestVerdict::Failed { why } => {
+                Some(format!("{}: `{}`: {why}", result.file, result.name))
+            }
+            TestVerdict::Passed { .. } => None,
+        });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn removals(plan: &Plan) -> Vec<String> {
-    plan.changes.iter().filter(|change| change.verb == Verb::Removed).map(ToString::to_string).collect()
+    plan.changes
+        .iter()
+        .filter(|change| change.verb == Verb::Removed)
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn summary(row: SecretRow) -> SecretSummary {
@@ -438,16 +553,42 @@ fn summary(row: SecretRow) -> SecretSummary {
     }
 }
 
-fn secret_row(name: &SecretName, sealed: SealedSecret, actor: &Actor) -> Result<SecretRow, GovernError> {
+fn secret_row(
+    name: &SecretName,
+    sealed: SealedSecret,
+    actor: &Actor,
+) -> Result<SecretRow, GovernError> {
     use base64::{Engine, engine::general_purpose::STANDARD};
-    let SealedSecret { version, dataset, suite, key_id, enc, ct } = sealed;
-    let key_id = key_id.parse().map_err(|_| GovernError::Secret("its key id is not a digest"))?;
-    let decode = |text: &str| STANDARD.decode(text).map_err(|_| GovernError::Secret("it is not base64"));
+    let SealedSecret {
+        version,
+        dataset,
+        suite,
+        key_id,
+        enc,
+        ct,
+    } = sealed;
+    let key_id = key_id
+        .parse()
+        .map_err(|_| GovernError::Secret("its key id is not a digest"))?;
+    let decode = |text: &str| {
+        STANDARD
+            .decode(text)
+            .map_err(|_| GovernError::Secret("it is not base64"))
+    };
     let (enc, ct) = (decode(&enc)?, decode(&ct)?);
     if ct.len() > MAX_CIPHERTEXT {
         return Err(GovernError::Secret("it is too large"));
     }
-    Ok(SecretRow { name: name.clone(), version, dataset, suite, key_id, enc, ct, by: actor.to_string() })
+    Ok(SecretRow {
+        name: name.clone(),
+        version,
+        dataset,
+        suite,
+        key_id,
+        enc,
+        ct,
+        by: actor.to_string(),
+    })
 }
 
 const MAX_CIPHERTEXT: usize = 65 * 1024;

@@ -69,12 +69,23 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyringError`]
-    pub async fn load<S: Store>(store: &S, kek: &Kek, trust_domain: &TrustDomain) -> Result<Self, KeyringError> {
+    pub async fn load<S: Store>(
+        store: &S,
+        kek: &Kek,
+        trust_domain: &TrustDomain,
+    ) -> Result<Self, KeyringError> {
         let (root_row, root) = single(store, kek, ROOT).await?;
         let (ca_row, ca) = single(store, kek, CA).await?;
         let (_, jwt) = single(store, kek, JWT).await?;
-        let authority = Authority::new(trust_domain.clone(), root_row.public, ca_row.public, &ca, &jwt)?;
-        let root = EcdsaP256Key::from_pkcs8(&root).map_err(|_| KeyringError::Damaged(ROOT.to_owned()))?;
+        let authority = Authority::new(
+            trust_domain.clone(),
+            root_row.public,
+            ca_row.public,
+            &ca,
+            &jwt,
+        )?;
+        let root =
+            EcdsaP256Key::from_pkcs8(&root).map_err(|_| KeyringError::Damaged(ROOT.to_owned()))?;
         Ok(Self { authority, root })
     }
 }
@@ -88,14 +99,20 @@ pub async fn single<S: Store>(
     kek: &Kek,
     purpose: &'static str,
 ) -> Result<(KeyRow, Zeroizing<Vec<u8>>), KeyringError> {
-    let row = store.key(purpose, "").await?.ok_or(KeyringError::Missing(purpose))?;
+    let row = store
+        .key(purpose, "")
+        .await?
+        .ok_or(KeyringError::Missing(purpose))?;
     let key = unwrap(kek, &row)?;
     Ok((row, key))
 }
 
 fn unwrap(kek: &Kek, row: &KeyRow) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
     kek.unwrap(&row.purpose, &row.name, &row.wrapped)
-        .map_err(|source| KeyringError::Kek { purpose: row.purpose.clone(), source })
+        .map_err(|source| KeyringError::Kek {
+            purpose: row.purpose.clone(),
+            source,
+        })
 }
 
 /// Wraps a key into a row.
@@ -112,7 +129,10 @@ pub fn wrapped(
 ) -> Result<KeyRow, KeyringError> {
     let wrapped = kek
         .wrap(purpose, name, private)
-        .map_err(|source| KeyringError::Kek { purpose: purpose.to_owned(), source })?;
+        .map_err(|source| KeyringError::Kek {
+            purpose: purpose.to_owned(),
+            source,
+        })?;
     Ok(KeyRow {
         purpose: purpose.to_owned(),
         name: name.to_owned(),
@@ -147,7 +167,10 @@ pub async fn hold_all<S: Store>(
             DATASET => KeyPurpose::Dataset,
             _ => continue,
         };
-        let suite: Suite = row.algorithm.parse().map_err(|_| KeyringError::Damaged(row.name.clone()))?;
+        let suite: Suite = row
+            .algorithm
+            .parse()
+            .map_err(|_| KeyringError::Damaged(row.name.clone()))?;
         let key = PrivateKey::from_bytes(suite, &unwrap(kek, &row)?)
             .map_err(|_| KeyringError::Damaged(row.name.clone()))?;
         custody.hold(purpose, row.name, key);
@@ -167,8 +190,19 @@ async fn ensure<S: Store>(
     }
     let key = PrivateKey::generate(Suite::XWing).map_err(|_| KeyringError::NotMade)?;
     let public = key.public_key().to_bytes().to_vec();
-    let row = wrapped(kek, (purpose, name), &Suite::XWing.to_string(), public, &key.expose_bytes(), now)?;
-    store.put_key(row).await.map(drop).map_err(KeyringError::from)
+    let row = wrapped(
+        kek,
+        (purpose, name),
+        &Suite::XWing.to_string(),
+        public,
+        &key.expose_bytes(),
+        now,
+    )?;
+    store
+        .put_key(row)
+        .await
+        .map(drop)
+        .map_err(KeyringError::from)
 }
 
 /// The signed key document of an image set or data set.
@@ -184,16 +218,30 @@ pub fn document(
     let damaged = || KeyringError::Damaged(row.name.clone());
     let suite: Suite = row.algorithm.parse().map_err(|_| damaged())?;
     let key = PublicKey::from_bytes(suite, &row.public).map_err(|_| damaged())?;
-    let usage = if row.purpose == IMAGE { KeyUse::Image } else { KeyUse::Dataset };
+    let usage = if row.purpose == IMAGE {
+        KeyUse::Image
+    } else {
+        KeyUse::Dataset
+    };
     let authority = format!("spiffe://{}", keyring.authority.trust_domain());
     let nbf = now.as_seconds() - 60;
-    let claims = KeyDocument::new(&authority, &row.name, dataset, &key, nbf, nbf + DOCUMENT_LIFE_SECONDS);
+    let claims = KeyDocument::new(
+        &authority,
+        &row.name,
+        dataset,
+        &key,
+        nbf,
+        nbf + DOCUMENT_LIFE_SECONDS,
+    );
     Ok(claims.sign(usage, keyring.root.public_jwk(), &keyring.root)?)
 }
 
 /// Key id of a document's or row's public key, for people to compare.
 pub fn short_id(public: &[u8]) -> String {
-    B64.encode(estate::Digest::of(public).as_bytes()).chars().take(12).collect()
+    B64.encode(estate::Digest::of(public).as_bytes())
+        .chars()
+        .take(12)
+        .collect()
 }
 
 const DOCUMENT_LIFE_SECONDS: i64 = 30 * 86_400;

@@ -8,7 +8,8 @@ use evidence::{
     request::{Canonical, LeaseRequest},
 };
 use ledger::{
-    Act, ActKind, Actor, Commitment, Effect, Guard, LeaseIntent, LeaseOutcome, LoggedPermit, NotRecorded,
+    Act, ActKind, Actor, Commitment, Effect, Guard, LeaseIntent, LeaseOutcome, LoggedPermit,
+    NotRecorded,
     rows::{LeaseRow, SecretRow},
 };
 use policy::{DenialReason, Lease, Request};
@@ -53,28 +54,46 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`ReleaseError`]
-    pub async fn lease(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+    pub async fn lease(
+        &self,
+        on: &Session,
+        statement: &Statement,
+        canonical: &[u8],
+    ) -> Result<Answer, ReleaseError> {
         let body = LeaseRequest::from_canonical(canonical)?;
         let at = self.circumstances(on).await?;
         let credential = at.world.estate.credential(&body.credential).cloned();
         let Some(credential) = credential else {
-            let verdict = self.unknown::<Lease>(&at, "credential", format!("credential `{}`", body.credential));
+            let verdict = self.unknown::<Lease>(
+                &at,
+                "credential",
+                format!("credential `{}`", body.credential),
+            );
             return Err(self.denied(verdict).await);
         };
         let verifier = body.verifier.clone();
         let request = Request::lease(body, credential.dataset.clone());
         let found = self.find(&at, credential.clone()).await?;
         let refusal = match (&found, self.accounts.accepts(&verifier)) {
-            (None, _) => Some(DenialReason::Unknown("connection to the database of this credential")),
+            (None, _) => Some(DenialReason::Unknown(
+                "connection to the database of this credential",
+            )),
             (_, false) => Some(DenialReason::Unknown("SCRAM-SHA-256 verifier of that form")),
             _ => None,
         };
-        let verdict = self.verdict(&at, on, statement, canonical, request).refuse_if(refusal);
+        let verdict = self
+            .verdict(&at, on, statement, canonical, request)
+            .refuse_if(refusal);
         let intent = self.intent(&at, &credential, &verdict, verifier);
-        let logged = self.ledger.commit(verdict, vec![Effect::Lease(intent.clone())]).await?;
+        let logged = self
+            .ledger
+            .commit(verdict, vec![Effect::Lease(intent.clone())])
+            .await?;
         match found {
             Some(found) => self.fulfil(&at, logged, intent, found).await,
-            None => Err(ReleaseError::Undelivered("the connection vanished".to_owned())),
+            None => Err(ReleaseError::Undelivered(
+                "the connection vanished".to_owned(),
+            )),
         }
     }
 
@@ -86,12 +105,18 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         verifier: String,
     ) -> LeaseIntent {
         let image = match verdict {
-            policy::Verdict::Permitted(permit) => {
-                permit.evidence().workload().and_then(|workload| workload.image.as_ref()).map(|image| image.config)
-            }
+            policy::Verdict::Permitted(permit) => permit
+                .evidence()
+                .workload()
+                .and_then(|workload| workload.image.as_ref())
+                .map(|image| image.config),
             policy::Verdict::Denied(_) => None,
         };
-        let longest = at.world.estate.dataset(&credential.dataset).map(|dataset| dataset.max_lease.duration());
+        let longest = at
+            .world
+            .estate
+            .dataset(&credential.dataset)
+            .map(|dataset| dataset.max_lease.duration());
         let ttl = credential.ttl.duration().min(longest.unwrap_or_default());
         LeaseIntent {
             tenant: self.tenant.clone(),
@@ -107,11 +132,21 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     }
 
     /// Everything that can be missing is looked for before the ledger is asked.
-    async fn find(&self, at: &Circumstances, credential: Credential) -> Result<Option<Found>, StoreError> {
-        let Some((database, secret, ca)) = self.login(&at.world, &credential.database).await? else {
+    async fn find(
+        &self,
+        at: &Circumstances,
+        credential: Credential,
+    ) -> Result<Option<Found>, StoreError> {
+        let Some((database, secret, ca)) = self.login(&at.world, &credential.database).await?
+        else {
             return Ok(None);
         };
-        Ok(Some(Found { credential, database, secret, ca }))
+        Ok(Some(Found {
+            credential,
+            database,
+            secret,
+            ca,
+        }))
     }
 
     async fn login(
@@ -119,12 +154,21 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         world: &World,
         name: &DatabaseName,
     ) -> Result<Option<(Database, SecretRow, String)>, StoreError> {
-        let Some(database) = world.estate.database(name).cloned() else { return Ok(None) };
-        let Some(secret) = self.store.secret(&database.login).await? else { return Ok(None) };
+        let Some(database) = world.estate.database(name).cloned() else {
+            return Ok(None);
+        };
+        let Some(secret) = self.store.secret(&database.login).await? else {
+            return Ok(None);
+        };
         if !self.custody().holds_key_of(&secret) {
             return Ok(None);
         }
-        let ca = database.ca.as_deref().and_then(|path| world.estate.key_file(path)).unwrap_or_default().to_owned();
+        let ca = database
+            .ca
+            .as_deref()
+            .and_then(|path| world.estate.key_file(path))
+            .unwrap_or_default()
+            .to_owned();
         Ok(Some((database, secret, ca)))
     }
 
@@ -138,7 +182,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let index = logged.commitment().index;
         let (id, role) = (intent.id(index), intent.role(index));
         let made = self.create(at, &intent, &found, &role).await;
-        let lease: LeaseId = id.parse().map_err(|_| ReleaseError::Undelivered("lease id".to_owned()))?;
+        let lease: LeaseId = id
+            .parse()
+            .map_err(|_| ReleaseError::Undelivered("lease id".to_owned()))?;
         let granted = match made {
             Ok(()) => self.grant(&lease, &role).await,
             Err(error) => Err(error),
@@ -151,7 +197,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             }
         };
         let connection = connection(&id, &role, &intent, &found);
-        self.deliver(self.custody().deliver_lease(logged, &granted, &connection)).await
+        self.deliver(self.custody().deliver_lease(logged, &granted, &connection))
+            .await
     }
 
     async fn create(
@@ -162,7 +209,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         role: &str,
     ) -> Result<(), ReleaseError> {
         let why = format!("create role `{role}`");
-        let connection = self.connect(&at.world, &found.database, &found.secret, &found.ca, why).await?;
+        let connection = self
+            .connect(&at.world, &found.database, &found.secret, &found.ca, why)
+            .await?;
         let grants = match &found.credential.grants {
             Grants::Sql(grants) => grants.iter().cloned().collect(),
             Grants::Document(_) => Vec::new(),
@@ -190,13 +239,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let permit = world
             .policies
             .decide_connection(&database.name)
-            .ok_or_else(|| ReleaseError::Undelivered("no connection to that database is permitted".to_owned()))?;
+            .ok_or_else(|| {
+                ReleaseError::Undelivered("no connection to that database is permitted".to_owned())
+            })?;
         let logged = self.ledger.commit_connection(permit, why).await?;
         let login = self
             .custody()
             .open_connection(logged, secret)
             .map_err(|error| ReleaseError::Undelivered(error.to_string()))?;
-        Ok(Connection { url: database.url.to_string(), ca_pem: ca.to_owned(), login })
+        Ok(Connection {
+            url: database.url.to_string(),
+            ca_pem: ca.to_owned(),
+            login,
+        })
     }
 
     async fn grant(&self, lease: &LeaseId, role: &str) -> Result<ledger::LoggedAct, ReleaseError> {
@@ -208,9 +263,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         match self.ledger.record(act).await {
             Ok(logged) => Ok(logged),
             // A ban or a new estate came between: the lease is ending already, and no answer leaves.
-            Err(NotRecorded::Refused(refusal)) => {
-                Err(ReleaseError::Undelivered(refusal.guard.failure().to_owned()))
-            }
+            Err(NotRecorded::Refused(refusal)) => Err(ReleaseError::Undelivered(
+                refusal.guard.failure().to_owned(),
+            )),
             Err(NotRecorded::Unavailable(error)) => Err(ReleaseError::Journal(error)),
         }
     }
@@ -221,7 +276,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         lease: &LeaseId,
         error: &ReleaseError,
     ) -> Result<(), ReleaseError> {
-        self.ledger.undelivered(logged, &crate::nodes::chain(error)).await?;
+        self.ledger
+            .undelivered(logged, &crate::nodes::chain(error))
+            .await?;
         let act = Act::new(ActKind::LeaseEnd, Actor::Authority)
             .field("lease", lease.to_string())
             .field("reason", "the role could not be granted")
@@ -275,10 +332,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`ReleaseError`]; leases of databases that do not answer stay due.
     pub async fn sweep_once(&self) -> Result<usize, ReleaseError> {
         let now = self.now();
-        let due = self.store.leases_due(now, now.minus(PENDING_PATIENCE)).await?;
+        let due = self
+            .store
+            .leases_due(now, now.minus(PENDING_PATIENCE))
+            .await?;
         let mut by_database: BTreeMap<DatabaseName, Vec<LeaseRow>> = BTreeMap::new();
         for lease in due {
-            by_database.entry(lease.database.clone()).or_default().push(lease);
+            by_database
+                .entry(lease.database.clone())
+                .or_default()
+                .push(lease);
         }
         let mut ended = 0;
         let mut failure = None;
@@ -294,15 +357,22 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         failure.map_or(Ok(ended), Err)
     }
 
-    async fn end_all(&self, name: &DatabaseName, leases: Vec<LeaseRow>) -> Result<usize, ReleaseError> {
+    async fn end_all(
+        &self,
+        name: &DatabaseName,
+        leases: Vec<LeaseRow>,
+    ) -> Result<usize, ReleaseError> {
         let world = self.world();
         let (database, secret, ca) = self.login(&world, name).await?.ok_or_else(|| {
-            AccountError::Misconfigured(format!("database `{name}` has no usable login in the estate"))
+            AccountError::Misconfigured(format!(
+                "database `{name}` has no usable login in the estate"
+            ))
         })?;
         let why = format!("end {} leases", leases.len());
         let connection = self.connect(&world, &database, &secret, &ca, why).await?;
+        let roles: Vec<String> = leases.iter().map(|lease| lease.role.clone()).collect();
+        self.accounts.end(&connection, &roles).await?;
         for lease in &leases {
-            self.accounts.end(&connection, &lease.role).await?;
             let act = Act::new(ActKind::LeaseEnd, Actor::Authority)
                 .field("lease", lease.id.to_string())
                 .field("role", lease.role.clone())
@@ -323,18 +393,24 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`ReleaseError`]
     pub async fn sweep_orphans(&self) -> Result<usize, ReleaseError> {
         let world = self.world();
-        let live: Vec<String> = self.store.leases(true).await?.into_iter().map(|lease| lease.role).collect();
+        let live: Vec<String> = self
+            .store
+            .leases(true)
+            .await?
+            .into_iter()
+            .map(|lease| lease.role)
+            .collect();
         let mut ended = 0;
         for database in world.estate.databases() {
-            let Some((database, secret, ca)) = self.login(&world, &database.name).await? else { continue };
+            let Some((database, secret, ca)) = self.login(&world, &database.name).await? else {
+                continue;
+            };
             let why = "look for orphan roles".to_owned();
             let connection = self.connect(&world, &database, &secret, &ca, why).await?;
-            for role in self.accounts.list(&connection).await? {
-                if !live.contains(&role) {
-                    self.accounts.end(&connection, &role).await?;
-                    ended += 1;
-                }
-            }
+            let mut orphans = self.accounts.list(&connection).await?;
+            orphans.retain(|role| !live.contains(role));
+            self.accounts.end(&connection, &orphans).await?;
+            ended += orphans.len();
         }
         Ok(ended)
     }

@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use estate::{Attest, Digest, Epoch, NodeName, Timestamp};
 use evidence::{
-    AttestBinding, AttestationError, AttestedNode, Attestor, Challenge, Confirmation, Enrolled, NodeFacts, Proof,
-    Purpose, TpmAttestation, TpmHello, VerifiedAttestation, verify_fresh_quote, verify_join,
+    AttestBinding, AttestationError, AttestedNode, Attestor, Challenge, Confirmation, Enrolled,
+    NodeFacts, Proof, Purpose, TpmAttestation, TpmHello, VerifiedAttestation, verify_fresh_quote,
+    verify_join,
 };
 use jose::Jwk;
 use ledger::{
-    Act, ActKind, Actor, Commitment, Effect, Guard, LoggedEnrolment, NotRecorded, NotReleased, TokenRow, rows::NodeRow,
+    Act, ActKind, Actor, Commitment, Effect, Guard, LoggedEnrolment, NotRecorded, NotReleased,
+    TokenRow, rows::NodeRow,
 };
 
 use crate::{
@@ -62,7 +64,13 @@ pub struct Attesting {
 
 enum Stage {
     Tpm(Box<TpmAttestation>),
-    Token { enrolled: Box<Enrolled>, binding: Box<AttestBinding>, nonce: [u8; 32], token: Digest, spki: Vec<u8> },
+    Token {
+        enrolled: Box<Enrolled>,
+        binding: Box<AttestBinding>,
+        nonce: [u8; 32],
+        token: Digest,
+        spki: Vec<u8>,
+    },
 }
 
 /// A node that was admitted.
@@ -131,15 +139,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// # Errors
     /// [`NodeError`]
     pub async fn challenge(&self, hello: Hello) -> Result<(Attesting, Challenge), NodeError> {
-        let node = hello.node.clone();
-        match self.try_challenge(hello).await {
-            Err(NodeError::Refused { error, .. }) => Err(self.refuse(&node, error, Vec::new()).await?),
-            other => other,
-        }
-    }
-
-    async fn try_challenge(&self, hello: Hello) -> Result<(Attesting, Challenge), NodeError> {
-        let Hello { node, purpose, statement_key, hpke_key, exporter, means } = hello;
+        let Hello {
+            node,
+            purpose,
+            statement_key,
+            hpke_key,
+            exporter,
+            means,
+        } = hello;
         let row = self.store.node(&node).await?;
         if row.as_ref().is_some_and(|row| row.banned) {
             return Err(NodeError::Banned);
@@ -147,7 +154,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if purpose == Purpose::Enrol {
             self.end_twins(&node).await?;
         }
-        let enrolled = self.enrolled(&node).ok_or_else(|| unrecorded(AttestationError::NotEnrolled(node.clone())))?;
         let binding = AttestBinding {
             trust_domain: self.trust_domain.clone(),
             node: node.clone(),
@@ -158,9 +164,24 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             hpke_key,
             exporter,
         };
-        let (stage, challenge) = self.stage(means, binding, enrolled).map_err(unrecorded)?;
-        let previous = row.map(|row| row.epoch);
-        Ok((Attesting { node, previous, stage }, challenge))
+        let stage = match self.enrolled(&node) {
+            Some(enrolled) => self.stage(means, binding, enrolled),
+            None => Err(AttestationError::NotEnrolled(node.clone())),
+        };
+        match stage {
+            Ok((stage, challenge)) => {
+                let previous = row.map(|row| row.epoch);
+                Ok((
+                    Attesting {
+                        node,
+                        previous,
+                        stage,
+                    },
+                    challenge,
+                ))
+            }
+            Err(error) => Err(self.refuse(&node, error, Vec::new()).await?),
+        }
     }
 
     fn stage(
@@ -172,14 +193,27 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         match means {
             Means::Tpm(hello) => {
                 let random = [self.random(), self.random()];
-                let (session, challenge) =
-                    TpmAttestation::begin(*hello, binding, enrolled, &self.manufacturers, self.now(), random)?;
+                let (session, challenge) = TpmAttestation::begin(
+                    *hello,
+                    binding,
+                    enrolled,
+                    &self.manufacturers,
+                    self.now(),
+                    random,
+                )?;
                 Ok((Stage::Tpm(Box::new(session)), challenge))
             }
-            Means::Token { token, node_key_spki } => {
+            Means::Token {
+                token,
+                node_key_spki,
+            } => {
                 let nonce = self.random();
-                let challenge =
-                    Challenge { nonce, id_object: Vec::new(), encrypted_secret: Vec::new(), pcrs: Vec::new() };
+                let challenge = Challenge {
+                    nonce,
+                    id_object: Vec::new(),
+                    encrypted_secret: Vec::new(),
+                    pcrs: Vec::new(),
+                };
                 let stage = Stage::Token {
                     enrolled: Box::new(enrolled),
                     binding: Box::new(binding),
@@ -202,13 +236,23 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         proof: &Proof,
         possession: &[u8],
     ) -> Result<Admitted, NodeError> {
-        let Attesting { node, previous, stage } = attesting;
+        let Attesting {
+            node,
+            previous,
+            stage,
+        } = attesting;
         let now = self.now();
         let mut guards = vec![Guard::NodeAt(node.clone(), previous)];
         let mut effects = Vec::new();
         let verified = match stage {
             Stage::Tpm(session) => session.finish(proof, now),
-            Stage::Token { enrolled, binding, nonce, token, spki } => {
+            Stage::Token {
+                enrolled,
+                binding,
+                nonce,
+                token,
+                spki,
+            } => {
                 guards.push(Guard::TokenUnused(token, node.clone(), now));
                 effects.push(Effect::TokenUsed(token));
                 verify_join(*binding, &enrolled, &spki, &nonce, possession)
@@ -218,10 +262,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             Ok(attestation) => attestation,
             Err(error) => return Err(self.refuse(&node, error, Vec::new()).await?),
         };
-        let logged = self.enrol(attestation, previous, now, guards, effects).await?;
-        let chain = self.keyring.authority.node_certificate(&logged, self.serial(), now)?;
+        let logged = self
+            .enrol(attestation, previous, now, guards, effects)
+            .await?;
+        let chain = self
+            .keyring
+            .authority
+            .node_certificate(&logged, self.serial(), now)?;
         self.announce();
-        Ok(Admitted { chain, epoch: logged.row().epoch, commitment: logged.commitment().clone() })
+        Ok(Admitted {
+            chain,
+            epoch: logged.row().epoch,
+            commitment: logged.commitment().clone(),
+        })
     }
 
     async fn enrol(
@@ -234,7 +287,17 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<LoggedEnrolment, NotReleased> {
         let epoch = previous.unwrap_or(Epoch(0)).next();
         let basis = self.world().policies.basis();
-        self.ledger.enrol(attestation, epoch, now, now.plus(CERTIFICATE_LIFE), guards, effects, basis).await
+        self.ledger
+            .enrol(
+                attestation,
+                epoch,
+                now,
+                now.plus(CERTIFICATE_LIFE),
+                guards,
+                effects,
+                basis,
+            )
+            .await
     }
 
     /// Checks the quote that was asked for over the directive stream.
@@ -249,12 +312,23 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         proof: &Proof,
     ) -> Result<(Commitment, Timestamp), NodeError> {
         let now = self.now();
-        let pending = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+        let pending = self
+            .nonces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(node);
         let pending = pending
             .filter(|pending| pending.nonce == nonce)
-            .filter(|pending| now.since(pending.asked).is_some_and(|age| age <= QUOTE_PATIENCE))
+            .filter(|pending| {
+                now.since(pending.asked)
+                    .is_some_and(|age| age <= QUOTE_PATIENCE)
+            })
             .ok_or(NodeError::NotAsked)?;
-        let row = self.store.node(node).await?.ok_or_else(|| NodeError::Unknown(node.clone()))?;
+        let row = self
+            .store
+            .node(node)
+            .await?
+            .ok_or_else(|| NodeError::Unknown(node.clone()))?;
         match self.check_quote(&row, exporter, &pending.nonce, proof, now) {
             Ok(reset_count) => self.record_quote(&row, reset_count, now).await,
             Err(error) => {
@@ -275,9 +349,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         now: Timestamp,
     ) -> Result<u32, AttestationError> {
         let malformed = |what| AttestationError::Malformed { what };
-        let enrolled = self.enrolled(&row.name).ok_or_else(|| AttestationError::NotEnrolled(row.name.clone()))?;
-        let ak = tpm_quote::PublicArea::parse(&row.ak_public).map_err(|_| malformed("attestation key"))?;
-        let hpke_key = String::from_utf8(row.hpke_key.clone()).map_err(|_| malformed("node HPKE key"))?;
+        let enrolled = self
+            .enrolled(&row.name)
+            .ok_or_else(|| AttestationError::NotEnrolled(row.name.clone()))?;
+        let ak = tpm_quote::PublicArea::parse(&row.ak_public)
+            .map_err(|_| malformed("attestation key"))?;
+        let hpke_key =
+            String::from_utf8(row.hpke_key.clone()).map_err(|_| malformed("node HPKE key"))?;
         let binding = AttestBinding {
             trust_domain: self.trust_domain.clone(),
             node: row.name.clone(),
@@ -285,13 +363,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             ak_name: ak.name().as_bytes().to_vec(),
             node_key_name: row.node_key_name.clone(),
             statement_key: statement_key(row).ok_or_else(|| malformed("statement key"))?,
-            hpke_key: Confirmation { suite: row.hpke_suite.clone(), key: hpke_key },
+            hpke_key: Confirmation {
+                suite: row.hpke_suite.clone(),
+                key: hpke_key,
+            },
             exporter,
         };
         let quote = verify_fresh_quote(&enrolled, &binding, &row.ak_public, nonce, proof, now)?;
         match quote.reset_count() == row.reset_count {
             true => Ok(quote.reset_count()),
-            false => Err(malformed("reset count (the node was restarted)")),
+            false => Err(AttestationError::Restarted),
         }
     }
 
@@ -311,7 +392,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 
     /// Ends every live session of a node that attests as if it had none.
     async fn end_twins(&self, node: &NodeName) -> Result<(), NodeError> {
-        let live = self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied().unwrap_or(0);
+        let live = self
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(node)
+            .copied()
+            .unwrap_or(0);
         if live == 0 {
             return Ok(());
         }
@@ -335,13 +422,22 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .field("reason", chain(&error));
         act.effects = effects;
         let logged = self.ledger.record(act).await?;
-        Ok(NodeError::Refused { error, commitment: Box::new(logged.commitment().clone()) })
+        Ok(NodeError::Refused {
+            error,
+            commitment: Box::new(logged.commitment().clone()),
+        })
     }
 
     /// The node as its attestation left it, with place and cluster of the estate in force.
-    pub(crate) async fn attested(&self, node: &NodeName) -> Result<Option<AttestedNode>, StoreError> {
-        let Some(row) = self.store.node(node).await? else { return Ok(None) };
-        let (Some(enrolled), Some(statement_key)) = (self.enrolled(node), statement_key(&row)) else {
+    pub(crate) async fn attested(
+        &self,
+        node: &NodeName,
+    ) -> Result<Option<AttestedNode>, StoreError> {
+        let Some(row) = self.store.node(node).await? else {
+            return Ok(None);
+        };
+        let (Some(enrolled), Some(statement_key)) = (self.enrolled(node), statement_key(&row))
+        else {
             return Ok(None);
         };
         let assurance = match row.attestor {
@@ -349,7 +445,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             Attestor::JoinToken => estate::Assurance::OWN_WORD,
         };
         // A boot profile that the estate no longer gives this node proves nothing any more.
-        let boot = row.boot.filter(|boot| enrolled.boot.as_ref().is_some_and(|(name, _)| name == boot));
+        let boot = row
+            .boot
+            .filter(|boot| enrolled.boot.as_ref().is_some_and(|(name, _)| name == boot));
         let facts = NodeFacts {
             name: row.name,
             cluster: enrolled.cluster,
@@ -360,18 +458,35 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             quoted_at: row.quoted_at,
             epoch: row.epoch,
         };
-        Ok(Some(AttestedNode { facts, statement_key, banned: row.banned }))
+        Ok(Some(AttestedNode {
+            facts,
+            statement_key,
+            banned: row.banned,
+        }))
     }
 
     fn enrolled(&self, name: &NodeName) -> Option<Enrolled> {
         let world = self.world();
         let node = world.estate.node(name)?;
-        let boot = node.boot.as_ref().and_then(|profile| world.estate.boot_profile(profile)).map(|profile| {
-            let state = |pcrs: &BTreeMap<estate::PcrIndex, Digest>| {
-                pcrs.iter().map(|(index, value)| (index.number(), *value.as_bytes())).collect()
-            };
-            (profile.name.clone(), profile.accept.values().map(|accepted| state(&accepted.pcrs)).collect())
-        });
+        let boot = node
+            .boot
+            .as_ref()
+            .and_then(|profile| world.estate.boot_profile(profile))
+            .map(|profile| {
+                let state = |pcrs: &BTreeMap<estate::PcrIndex, Digest>| {
+                    pcrs.iter()
+                        .map(|(index, value)| (index.number(), *value.as_bytes()))
+                        .collect()
+                };
+                (
+                    profile.name.clone(),
+                    profile
+                        .accept
+                        .values()
+                        .map(|accepted| state(&accepted.pcrs))
+                        .collect(),
+                )
+            });
         Some(Enrolled {
             node: name.clone(),
             cluster: Some(node.cluster.clone()),
@@ -394,7 +509,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`NodeError`]
-    pub async fn ban(&self, node: &NodeName, actor: Actor, why: &str) -> Result<Commitment, NodeError> {
+    pub async fn ban(
+        &self,
+        node: &NodeName,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Commitment, NodeError> {
         if self.store.node(node).await?.is_none() {
             return Err(NodeError::Unknown(node.clone()));
         }
@@ -412,24 +532,33 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`NodeError`]
-    pub async fn token(&self, node: &NodeName, actor: Actor) -> Result<(String, Commitment), NodeError> {
-        let enrolled = self.enrolled(node).ok_or_else(|| NodeError::Unknown(node.clone()))?;
+    pub async fn token(
+        &self,
+        node: &NodeName,
+        actor: Actor,
+    ) -> Result<(String, Commitment), NodeError> {
+        let enrolled = self
+            .enrolled(node)
+            .ok_or_else(|| NodeError::Unknown(node.clone()))?;
         if enrolled.attestor != Attestor::JoinToken {
-            let error = AttestationError::OtherAttestor { node: node.clone(), expected: "tpm" };
+            let error = AttestationError::OtherAttestor {
+                node: node.clone(),
+                expected: "tpm",
+            };
             return Err(self.refuse(node, error, Vec::new()).await?);
         }
         let token = hex::encode(self.random());
-        let row = TokenRow { hash: Digest::of(&token), node: node.clone(), not_after: self.now().plus(TOKEN_LIFE) };
-        let act = Act::new(ActKind::NodeToken, actor).field("node", node.to_string()).effect(Effect::Token(row));
+        let row = TokenRow {
+            hash: Digest::of(&token),
+            node: node.clone(),
+            not_after: self.now().plus(TOKEN_LIFE),
+        };
+        let act = Act::new(ActKind::NodeToken, actor)
+            .field("node", node.to_string())
+            .effect(Effect::Token(row));
         let logged = self.ledger.record(act).await?;
         Ok((token, logged.commitment().clone()))
     }
-}
-
-/// Wraps a refusal that [`Server::challenge`] is about to record.
-fn unrecorded(error: AttestationError) -> NodeError {
-    let commitment = Commitment { index: 0, leaf: Vec::new(), receipt: String::new() };
-    NodeError::Refused { error, commitment: Box::new(commitment) }
 }
 
 fn statement_key(row: &NodeRow) -> Option<Jwk> {

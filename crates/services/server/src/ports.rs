@@ -18,19 +18,29 @@ pub trait Clock: Send + Sync {
 /// Everything that is read back. Nothing here writes but [`Store::put_key`], and that never replaces.
 pub trait Store: Journal + 'static {
     /// One node.
-    fn node(&self, name: &NodeName) -> impl Future<Output = Result<Option<NodeRow>, StoreError>> + Send;
+    fn node(
+        &self,
+        name: &NodeName,
+    ) -> impl Future<Output = Result<Option<NodeRow>, StoreError>> + Send;
     /// All nodes that ever attested, by name.
     fn nodes(&self) -> impl Future<Output = Result<Vec<NodeRow>, StoreError>> + Send;
     /// The newest version of the estate.
     fn estate(&self) -> impl Future<Output = Result<Option<EstateRow>, StoreError>> + Send;
     /// All versions, newest first, without their files.
-    fn estate_history(&self) -> impl Future<Output = Result<Vec<EstateVersion>, StoreError>> + Send;
+    fn estate_history(&self)
+    -> impl Future<Output = Result<Vec<EstateVersion>, StoreError>> + Send;
     /// The newest version of a secret.
-    fn secret(&self, name: &SecretName) -> impl Future<Output = Result<Option<SecretRow>, StoreError>> + Send;
+    fn secret(
+        &self,
+        name: &SecretName,
+    ) -> impl Future<Output = Result<Option<SecretRow>, StoreError>> + Send;
     /// All secrets' newest versions, with `ct` and `enc` empty.
     fn secrets(&self) -> impl Future<Output = Result<Vec<SecretRow>, StoreError>> + Send;
     /// One lease.
-    fn lease(&self, id: &LeaseId) -> impl Future<Output = Result<Option<LeaseRow>, StoreError>> + Send;
+    fn lease(
+        &self,
+        id: &LeaseId,
+    ) -> impl Future<Output = Result<Option<LeaseRow>, StoreError>> + Send;
     /// Leases, newest first; with `live` only those that have not ended.
     fn leases(&self, live: bool) -> impl Future<Output = Result<Vec<LeaseRow>, StoreError>> + Send;
     /// Leases that a sweep must end: ending; past `now`; pending with an older leaf than `pending_before`.
@@ -40,17 +50,30 @@ pub trait Store: Journal + 'static {
         pending_before: Timestamp,
     ) -> impl Future<Output = Result<Vec<LeaseRow>, StoreError>> + Send;
     /// A wrapped key by purpose and name.
-    fn key(&self, purpose: &str, name: &str) -> impl Future<Output = Result<Option<KeyRow>, StoreError>> + Send;
+    fn key(
+        &self,
+        purpose: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<KeyRow>, StoreError>> + Send;
     /// All wrapped keys.
     fn keys(&self) -> impl Future<Output = Result<Vec<KeyRow>, StoreError>> + Send;
     /// Stores a wrapped key unless that purpose and name has one; returns the one that stands.
     fn put_key(&self, key: KeyRow) -> impl Future<Output = Result<KeyRow, StoreError>> + Send;
     /// Log entries that match, newest first.
-    fn search(&self, filter: Search) -> impl Future<Output = Result<Vec<LogEntry>, StoreError>> + Send;
+    fn search(
+        &self,
+        filter: Search,
+    ) -> impl Future<Output = Result<Vec<LogEntry>, StoreError>> + Send;
     /// One log entry.
-    fn entry(&self, index: u64) -> impl Future<Output = Result<Option<LogEntry>, StoreError>> + Send;
+    fn entry(
+        &self,
+        index: u64,
+    ) -> impl Future<Output = Result<Option<LogEntry>, StoreError>> + Send;
     /// tlog-proof text of one entry in the newest checkpoint's tree.
-    fn receipt(&self, index: u64) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+    fn receipt(
+        &self,
+        index: u64,
+    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
     /// The newest checkpoint, signed-note text; absent before the first leaf.
     fn checkpoint(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
     /// Proof that the tree of `old_size` is a prefix of the newest checkpoint's, and that checkpoint.
@@ -161,10 +184,17 @@ pub trait DatabaseAccounts: Send + Sync {
     fn accepts(&self, verifier: &str) -> bool;
     /// Creates the role with its grants, or finds it as it should be.
     fn create(&self, role: &RoleSpec) -> impl Future<Output = Result<(), AccountError>> + Send;
-    /// Ends the role: no login, sessions ended, then dropped. Absent is fine.
-    fn end(&self, database: &Connection, role: &str) -> impl Future<Output = Result<(), AccountError>> + Send;
+    /// Ends roles: no login, sessions ended, then dropped. Absent is fine.
+    fn end(
+        &self,
+        database: &Connection,
+        roles: &[String],
+    ) -> impl Future<Output = Result<(), AccountError>> + Send;
     /// Names of roles that begin with our prefix.
-    fn list(&self, database: &Connection) -> impl Future<Output = Result<Vec<String>, AccountError>> + Send;
+    fn list(
+        &self,
+        database: &Connection,
+    ) -> impl Future<Output = Result<Vec<String>, AccountError>> + Send;
 }
 
 /// How to reach a database as its administrator.

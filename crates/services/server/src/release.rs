@@ -92,8 +92,15 @@ pub(crate) struct Circumstances {
 
 impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub(crate) async fn circumstances(&self, on: &Session) -> Result<Circumstances, ReleaseError> {
-        let node = self.attested(on.node()).await?.ok_or(ReleaseError::NotAttested)?;
-        Ok(Circumstances { world: self.world(), node, now: self.now() })
+        let node = self
+            .attested(on.node())
+            .await?
+            .ok_or(ReleaseError::NotAttested)?;
+        Ok(Circumstances {
+            world: self.world(),
+            node,
+            now: self.now(),
+        })
     }
 
     /// Verified evidence, then policy: the verdict that the ledger will hold.
@@ -105,18 +112,29 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         canonical: &[u8],
         request: Request<K>,
     ) -> Verdict<K> {
-        match self.verifier.verify(statement, canonical, on, &at.node, at.now) {
+        match self
+            .verifier
+            .verify(statement, canonical, on, &at.node, at.now)
+        {
             Ok(evidence) => at.world.policies.decide(evidence, request, at.now),
             Err(why) => Verdict::rejected(why, at.node.facts.clone(), &request, &at.world.policies),
         }
     }
 
     /// A denial for something that does not exist: recorded like any other, and it does not tell more than "no such".
-    pub(crate) fn unknown<K: Kind>(&self, at: &Circumstances, what: &'static str, target: String) -> Verdict<K> {
+    pub(crate) fn unknown<K: Kind>(
+        &self,
+        at: &Circumstances,
+        what: &'static str,
+        target: String,
+    ) -> Verdict<K> {
         Verdict::Denied(Denial {
             action: K::ACTION,
             target,
-            subject: Subject { node: at.node.facts.clone(), workload: None },
+            subject: Subject {
+                node: at.node.facts.clone(),
+                workload: None,
+            },
             reason: DenialReason::Unknown(what),
             basis: at.world.policies.basis(),
             request: None,
@@ -127,7 +145,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`ReleaseError`]
-    pub async fn read(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+    pub async fn read(
+        &self,
+        on: &Session,
+        statement: &Statement,
+        canonical: &[u8],
+    ) -> Result<Answer, ReleaseError> {
         let body = ReadRequest::from_canonical(canonical)?;
         let at = self.circumstances(on).await?;
         // The ciphertext is no secret: fetched before the ledger is asked, so that nothing can fail after the leaf.
@@ -136,9 +159,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             return Err(self.denied(verdict).await);
         };
         let custody = self.custody();
-        let no_key = (!custody.holds_key_of(&secret)).then_some(DenialReason::Unknown("key for this secret"));
+        let no_key = (!custody.holds_key_of(&secret))
+            .then_some(DenialReason::Unknown("key for this secret"));
         let request = Request::read(body, secret.dataset.clone());
-        let verdict = self.verdict(&at, on, statement, canonical, request).refuse_if(no_key);
+        let verdict = self
+            .verdict(&at, on, statement, canonical, request)
+            .refuse_if(no_key);
         let logged = self.ledger.commit(verdict, Vec::new()).await?;
         self.deliver(custody.release(logged, &secret)).await
     }
@@ -180,19 +206,32 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`ReleaseError`]
-    pub async fn start(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+    pub async fn start(
+        &self,
+        on: &Session,
+        statement: &Statement,
+        canonical: &[u8],
+    ) -> Result<Answer, ReleaseError> {
         let body = StartRequest::from_canonical(canonical)?;
         let at = self.circumstances(on).await?;
         let verdict = self.verdict(&at, on, statement, canonical, Request::start(body));
         let logged: LoggedPermit<Start> = self.ledger.commit(verdict, Vec::new()).await?;
-        Ok(Answer { commitment: logged.into_commitment(), payload: Payload::Plain(Vec::new()) })
+        Ok(Answer {
+            commitment: logged.into_commitment(),
+            payload: Payload::Plain(Vec::new()),
+        })
     }
 
     /// Issues an identity.
     ///
     /// # Errors
     /// [`ReleaseError`]
-    pub async fn issue(&self, on: &Session, statement: &Statement, canonical: &[u8]) -> Result<Answer, ReleaseError> {
+    pub async fn issue(
+        &self,
+        on: &Session,
+        statement: &Statement,
+        canonical: &[u8],
+    ) -> Result<Answer, ReleaseError> {
         let body = IssueRequest::from_canonical(canonical)?;
         let at = self.circumstances(on).await?;
         let svid = body.svid.clone();
@@ -200,9 +239,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let verdict = self.verdict(&at, on, statement, canonical, Request::issue(body));
         let logged: LoggedPermit<Issue> = self.ledger.commit(verdict, Vec::new()).await?;
         match self.sign(&at, &logged, &svid, serial) {
-            Ok(parts) => {
-                Ok(Answer { commitment: logged.commitment().clone(), payload: Payload::Plain(parts) })
-            }
+            Ok(parts) => Ok(Answer {
+                commitment: logged.commitment().clone(),
+                payload: Payload::Plain(parts),
+            }),
             Err(error) => {
                 self.ledger.undelivered(&logged, &error).await?;
                 Err(ReleaseError::Undelivered(error))
@@ -218,14 +258,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         serial: issuer::Serial,
     ) -> Result<Vec<Vec<u8>>, String> {
         let (path, ttl) = identity(at, logged, svid);
-        let id: SpiffeId =
-            format!("spiffe://{}{path}", self.trust_domain).parse().map_err(|_| "identity path".to_owned())?;
+        let id: SpiffeId = format!("spiffe://{}{path}", self.trust_domain)
+            .parse()
+            .map_err(|_| "identity path".to_owned())?;
         let authority = &self.keyring.authority;
         match svid {
             SvidRequest::X509 { spki } => {
                 use base64::{Engine, engine::general_purpose::STANDARD};
-                let spki = STANDARD.decode(spki).map_err(|_| "public key is not base64".to_owned())?;
-                authority.x509_svid(logged, &id, &spki, serial, at.now, ttl).map_err(|error| error.to_string())
+                let spki = STANDARD
+                    .decode(spki)
+                    .map_err(|_| "public key is not base64".to_owned())?;
+                authority
+                    .x509_svid(logged, &id, &spki, serial, at.now, ttl)
+                    .map_err(|error| error.to_string())
             }
             SvidRequest::Jwt { audience } => authority
                 .jwt_svid(logged, &id, audience, at.now, ttl)
@@ -239,9 +284,20 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         released: Result<Released, Undelivered<K>>,
     ) -> Result<Answer, ReleaseError> {
         match released {
-            Ok(Released { suite, sealed, commitment }) => {
-                let payload = Payload::Sealed { suite, enc: sealed.enc, ct: sealed.ct };
-                Ok(Answer { commitment, payload })
+            Ok(Released {
+                suite,
+                sealed,
+                commitment,
+            }) => {
+                let payload = Payload::Sealed {
+                    suite,
+                    enc: sealed.enc,
+                    ct: sealed.ct,
+                };
+                Ok(Answer {
+                    commitment,
+                    payload,
+                })
             }
             Err(Undelivered { logged, error }) => {
                 self.ledger.undelivered(&logged, &error.to_string()).await?;
@@ -260,10 +316,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 }
 
 /// The path by the first template that applies; who is in no image set stays `/unmeasured`.
-fn identity(at: &Circumstances, logged: &LoggedPermit<Issue>, svid: &SvidRequest) -> (String, std::time::Duration) {
+fn identity(
+    at: &Circumstances,
+    logged: &LoggedPermit<Issue>,
+    svid: &SvidRequest,
+) -> (String, std::time::Duration) {
     let evidence = logged.permit().evidence();
     let (node, workload) = (evidence.node(), evidence.workload());
-    let config = workload.and_then(|workload| workload.image.as_ref()).map(|image| image.config);
+    let config = workload
+        .and_then(|workload| workload.image.as_ref())
+        .map(|image| image.config);
     let set = config.and_then(|config| at.world.estate.image_set_of(&config));
     let pod = workload.and_then(|workload| workload.pod.as_ref());
     let facts = IdentityFacts {
@@ -286,7 +348,10 @@ fn identity(at: &Circumstances, logged: &LoggedPermit<Issue>, svid: &SvidRequest
         }
         None => {
             let what = config.map_or_else(|| "process".to_owned(), |config| config.to_hex());
-            (format!("/unmeasured/node/{}/{what}", node.name), UNMEASURED_LIFE)
+            (
+                format!("/unmeasured/node/{}/{what}", node.name),
+                UNMEASURED_LIFE,
+            )
         }
     }
 }

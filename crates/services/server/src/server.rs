@@ -99,7 +99,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`StartError`]
     pub async fn build(parts: Parts<S, A>) -> Result<Arc<Self>, StartError> {
         let Parts {
-            store, accounts, clock, entropy, kek, trust_domain, tenant, lab, manufacturers, ledger_key,
+            store,
+            accounts,
+            clock,
+            entropy,
+            kek,
+            trust_domain,
+            tenant,
+            lab,
+            manufacturers,
+            ledger_key,
         } = parts;
         if lab != trust_domain.to_string().ends_with(".lab") {
             return Err(StartError::Lab(trust_domain));
@@ -110,7 +119,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             None => World::empty(&tenant)?,
         };
         let authority = evidence::statement::authority(&trust_domain);
-        let custody = keyring::hold_all(store.as_ref(), &kek, authority, &world.estate, clock.now()).await?;
+        let custody =
+            keyring::hold_all(store.as_ref(), &kek, authority, &world.estate, clock.now()).await?;
         let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&entropy));
         let act = Act::new(ActKind::ServerStart, Actor::Authority)
             .field("lab", lab)
@@ -176,6 +186,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         &self.ledger_key
     }
 
+    /// The root certificate, DER.
+    pub fn root_der(&self) -> &[u8] {
+        self.keyring.authority.root_der()
+    }
+
     /// The store, for what is public in it (checkpoint, tiles, consistency).
     pub fn store(&self) -> &S {
         self.store.as_ref()
@@ -202,8 +217,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// The issuer's error.
-    pub fn server_certificate(&self, names: &[String], spki: &[u8]) -> Result<Vec<Vec<u8>>, issuer::IssueError> {
-        self.keyring.authority.server_certificate(names, spki, self.serial(), self.now())
+    pub fn server_certificate(
+        &self,
+        names: &[String],
+        spki: &[u8],
+    ) -> Result<Vec<Vec<u8>>, issuer::IssueError> {
+        self.keyring
+            .authority
+            .server_certificate(names, spki, self.serial(), self.now())
     }
 
     /// SPIFFE bundle document of the trust domain: X.509 roots and JWT keys. Its sequence is 1 until keys rotate.

@@ -54,9 +54,17 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn standings(self: &Arc<Self>, node: NodeName) -> Result<StandingStream<S, A>, StoreError> {
+    pub async fn standings(
+        self: &Arc<Self>,
+        node: NodeName,
+    ) -> Result<StandingStream<S, A>, StoreError> {
         let epoch = self.store.node(&node).await?.map_or(0, |row| row.epoch.0);
-        *self.streams.lock().unwrap_or_else(PoisonError::into_inner).entry(node.clone()).or_insert(0) += 1;
+        *self
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(node.clone())
+            .or_insert(0) += 1;
         let quote_due = self.now().plus(self.quote_interval());
         Ok(StandingStream {
             server: Arc::clone(self),
@@ -71,7 +79,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// 4 minutes ± 20 s of jitter, so that nodes do not come at once.
     fn quote_interval(&self) -> Duration {
         let [low, ..] = self.random();
-        QUOTE_INTERVAL - Duration::from_secs(20) + Duration::from_millis(u64::from(low) * 40_000 / 255)
+        QUOTE_INTERVAL - Duration::from_secs(20)
+            + Duration::from_millis(u64::from(low) * 40_000 / 255)
     }
 }
 
@@ -96,7 +105,10 @@ impl<S: Store, A: DatabaseAccounts> StandingStream<S, A> {
     async fn current(&mut self) -> Result<Standing, StoreError> {
         let server = Arc::clone(&self.server);
         let Some(row) = server.store.node(&self.node).await? else {
-            return Ok(Standing { reattest: true, ..Standing::default() });
+            return Ok(Standing {
+                reattest: true,
+                ..Standing::default()
+            });
         };
         let ended = server.store.leases(false).await?;
         let ended_leases = ended
@@ -125,14 +137,22 @@ impl<S: Store, A: DatabaseAccounts> StandingStream<S, A> {
         let pcrs = self.server.pcrs_of(&self.node)?;
         let nonce = self.server.random();
         let pending = PendingQuote { nonce, asked: now };
-        self.server.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(self.node.clone(), pending);
+        self.server
+            .nonces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.node.clone(), pending);
         Some((nonce, pcrs))
     }
 }
 
 impl<S: Store, A: DatabaseAccounts> Drop for StandingStream<S, A> {
     fn drop(&mut self) {
-        let mut streams = self.server.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self
+            .server
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = streams.get_mut(&self.node) {
             *count = count.saturating_sub(1);
         }

@@ -53,27 +53,49 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`TrailError`]
-    pub async fn who(&self, dataset: &estate::DataSetName, actor: Actor) -> Result<Vec<LogEntry>, TrailError> {
-        self.record_reading(actor, "who", dataset.to_string().into()).await?;
+    pub async fn who(
+        &self,
+        dataset: &estate::DataSetName,
+        actor: Actor,
+    ) -> Result<Vec<LogEntry>, TrailError> {
+        self.record_reading(actor, "who", dataset.to_string().into())
+            .await?;
         let world = self.world();
         let estate = &world.estate;
         let mut targets: Vec<String> = Vec::new();
-        targets.extend(estate.credentials().filter(|c| &c.dataset == dataset).map(|c| {
-            policy::Target::Credential(c.name.clone(), dataset.clone()).to_string()
-        }));
+        targets.extend(
+            estate
+                .credentials()
+                .filter(|c| &c.dataset == dataset)
+                .map(|c| policy::Target::Credential(c.name.clone(), dataset.clone()).to_string()),
+        );
         targets.extend(
             estate
                 .image_sets()
                 .filter(|set| &set.dataset == dataset)
                 .map(|set| policy::Target::ImageKey(set.name.clone()).to_string()),
         );
-        for secret in self.store.secrets().await?.into_iter().filter(|secret| &secret.dataset == dataset) {
+        for secret in self
+            .store
+            .secrets()
+            .await?
+            .into_iter()
+            .filter(|secret| &secret.dataset == dataset)
+        {
             targets.push(policy::Target::Secret(secret.name, dataset.clone()).to_string());
         }
         let mut entries = Vec::new();
         for target in targets {
             let fields = vec![("target".to_owned(), target)];
-            entries.extend(self.store.search(Search { fields, limit: 1000, ..Search::default() }).await?);
+            entries.extend(
+                self.store
+                    .search(Search {
+                        fields,
+                        limit: 1000,
+                        ..Search::default()
+                    })
+                    .await?,
+            );
         }
         entries.sort_by(|a, b| b.index.cmp(&a.index));
         Ok(entries)
@@ -85,9 +107,22 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`TrailError`]
     pub async fn receipt(&self, index: u64, actor: Actor) -> Result<ReceiptDocument, TrailError> {
         self.record_reading(actor, "receipt", index.into()).await?;
-        let entry = self.store.entry(index).await?.ok_or(TrailError::NotFound(index))?;
-        let proof = self.store.receipt(index).await?.ok_or(TrailError::NotFound(index))?;
-        Ok(ReceiptDocument { v: 1, ledger_key: self.ledger_key.clone(), entry, proof })
+        let entry = self
+            .store
+            .entry(index)
+            .await?
+            .ok_or(TrailError::NotFound(index))?;
+        let proof = self
+            .store
+            .receipt(index)
+            .await?
+            .ok_or(TrailError::NotFound(index))?;
+        Ok(ReceiptDocument {
+            v: 1,
+            ledger_key: self.ledger_key.clone(),
+            entry,
+            proof,
+        })
     }
 
     /// Recomputes the whole log from the database.
@@ -95,7 +130,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// # Errors
     /// [`TrailError`]
     pub async fn audit(&self, actor: Actor) -> Result<Vec<Discrepancy>, TrailError> {
-        self.record_reading(actor, "verify", serde_json::Value::Null).await?;
+        self.record_reading(actor, "verify", serde_json::Value::Null)
+            .await?;
         Ok(self.store.audit().await?)
     }
 
@@ -108,8 +144,15 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         self.ledger.record(act).await.map(drop)
     }
 
-    async fn record_reading(&self, actor: Actor, how: &str, asked: serde_json::Value) -> Result<(), NotRecorded> {
-        let act = Act::new(ActKind::AuditRead, actor).field("how", how).field("asked", asked);
+    async fn record_reading(
+        &self,
+        actor: Actor,
+        how: &str,
+        asked: serde_json::Value,
+    ) -> Result<(), NotRecorded> {
+        let act = Act::new(ActKind::AuditRead, actor)
+            .field("how", how)
+            .field("asked", asked);
         self.ledger.record(act).await.map(drop)
     }
 }

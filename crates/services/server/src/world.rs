@@ -68,7 +68,11 @@ impl World {
             });
         }
         let policies = Policies::load(&estate, version)?;
-        Ok(Arc::new(Self { estate, policies, files }))
+        Ok(Arc::new(Self {
+            estate,
+            policies,
+            files,
+        }))
     }
 
     /// Loads the version that the store holds.
@@ -79,7 +83,11 @@ impl World {
         let files = serde_json::from_str(&row.files).map_err(|_| WorldError::Stored)?;
         let world = Self::load(files, row.version, tenant)?;
         // A server whose database was edited by hand must not serve what nobody applied.
-        if world.hash() != row.hash { Err(WorldError::Stored) } else { Ok(world) }
+        if world.hash() != row.hash {
+            Err(WorldError::Stored)
+        } else {
+            Ok(world)
+        }
     }
 
     /// Its number.

@@ -1,0 +1,98 @@
+//! The server's port to databases: opens a login for one use and closes it again.
+
+use jose::strict_json;
+use serde::Deserialize;
+use server::ports::{AccountError as PortError, Connection, DatabaseAccounts, RoleSpec};
+use zeroize::Zeroize;
+
+use crate::{AccountError, Login, PostgresAccounts, RoleName, scram::Verifier};
+
+/// Users of the databases that the estate names. Holds nothing: each use connects anew with the login it is given.
+#[derive(Debug, Default)]
+pub struct EstateAccounts;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginJson {
+    user: String,
+    password: String,
+}
+
+impl Drop for LoginJson {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+async fn connect(connection: &Connection) -> Result<PostgresAccounts, PortError> {
+    let login: LoginJson = strict_json::from_slice(&connection.login).map_err(|_| {
+        PortError::Misconfigured("the login is a JSON object with `user` and `password`".to_owned())
+    })?;
+    let login = Login::new(login.user.clone(), login.password.clone());
+    PostgresAccounts::connect(&connection.url, &connection.ca_pem, &login)
+        .await
+        .map_err(translated)
+}
+
+fn role(name: &str) -> Result<RoleName, PortError> {
+    name.parse()
+        .map_err(|_| PortError::Misconfigured(format!("`{name}` is not a role of a lease")))
+}
+
+impl DatabaseAccounts for EstateAccounts {
+    fn accepts(&self, verifier: &str) -> bool {
+        verifier.parse::<Verifier>().is_ok()
+    }
+
+    async fn create(&self, spec: &RoleSpec) -> Result<(), PortError> {
+        let name = role(&spec.role)?;
+        let verifier: Verifier = spec.verifier.parse().map_err(|_| {
+            PortError::Misconfigured("the verifier is not SCRAM-SHA-256".to_owned())
+        })?;
+        let accounts = connect(&spec.connection).await?;
+        accounts
+            .create_role(&name, &verifier, spec.expires, &spec.grants)
+            .await
+            .map_err(translated)
+    }
+
+    async fn end(&self, connection: &Connection, roles: &[String]) -> Result<(), PortError> {
+        let accounts = connect(connection).await?;
+        for name in roles {
+            accounts.end_role(&role(name)?).await.map_err(translated)?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, connection: &Connection) -> Result<Vec<String>, PortError> {
+        let accounts = connect(connection).await?;
+        let roles = accounts
+            .roles_with_prefix(PREFIX)
+            .await
+            .map_err(translated)?;
+        Ok(roles
+            .into_iter()
+            .map(|role| role.as_str().to_owned())
+            .collect())
+    }
+}
+
+/// The database's own words may be in the source; they name roles and objects, never a password.
+fn translated(error: AccountError) -> PortError {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    match error {
+        AccountError::Unavailable(_) | AccountError::SessionsRemain { .. } => {
+            PortError::Unavailable(text)
+        }
+        AccountError::Refused { .. } | AccountError::Taken { .. } => PortError::Refused(text),
+        _ => PortError::Misconfigured(text),
+    }
+}
+
+const PREFIX: &str = "bw_";
