@@ -31,8 +31,8 @@ CREATE TABLE disclosure (
     leaf     BIGINT NOT NULL,
     position BIGINT NOT NULL,
     encoded  TEXT   NOT NULL,
-    name     TEXT   NOT NULL,           -- both decoded from `encoded`, for the search
-    value    TEXT   NOT NULL,
+    name     TEXT   NOT NULL,           -- decoded from `encoded`, for the search
+    value    TEXT   NOT NULL,           -- the same, cut short; empty for values that hardly ever come twice
     PRIMARY KEY (tenant, leaf, position)
 ) WITHOUT ROWID;
 CREATE INDEX disclosure_value ON disclosure (tenant, name, value, leaf);
@@ -93,6 +93,8 @@ CREATE TABLE lease (
     UNIQUE (tenant, leaf)
 );
 CREATE INDEX lease_node ON lease (tenant, node);
+-- What has ended is kept and never looked through again.
+CREATE INDEX lease_live ON lease (tenant, leaf) WHERE outcome IS NULL OR outcome <> 'ended';
 
 CREATE TABLE serial (
     tenant    TEXT   NOT NULL REFERENCES tenant (tenant),

@@ -10,7 +10,7 @@ use tlog::{Hash, Tree, VerifierKey, leaf_hash, stored_hash_count};
 use crate::{
     SqliteStore,
     columns::{Columns, signed, unavailable},
-    log::value_text,
+    log::{search_key, value_text},
     state, statements as sql,
 };
 
@@ -140,9 +140,10 @@ impl Audit<'_> {
         }
         for stored in disclosures {
             let decoded = Disclosure::decode(&stored.encoded);
-            if !decoded
-                .is_ok_and(|it| it.name == stored.name && value_text(&it.value) == stored.value)
-            {
+            if !decoded.is_ok_and(|it| {
+                it.name == stored.name
+                    && search_key(&it.name, &value_text(&it.value)) == stored.value
+            }) {
                 self.report(
                     Some(index),
                     format!(

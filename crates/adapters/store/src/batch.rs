@@ -12,7 +12,7 @@ use crate::{
     columns::signed,
     effects::{EffectError, Effects},
     guards::{Guards, Standing},
-    log::value_text,
+    log::{search_key, value_text},
     state::LogState,
     statements as sql,
 };
@@ -228,7 +228,7 @@ impl<'a> Batch<'a> {
         for (position, (encoded, disclosure)) in
             disclosures.into_iter().zip(draft.values()).enumerate()
         {
-            let value = value_text(&disclosure.value);
+            let value = search_key(&disclosure.name, &value_text(&disclosure.value));
             self.disclosures.push(json!([
                 signed(index),
                 position,

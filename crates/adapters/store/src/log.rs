@@ -21,6 +21,16 @@ pub(crate) fn value_text(value: &Value) -> String {
     }
 }
 
+/// What stands in the index for a value. It narrows a search, and [`matches`] decides: values that are long, or hardly
+/// ever the same twice, would make the index as large as the log and every commit write all over it.
+pub(crate) fn search_key(name: &str, value: &str) -> String {
+    if UNIQUE.contains(&name) {
+        String::new()
+    } else {
+        value.chars().take(MAX_KEY).collect()
+    }
+}
+
 pub(crate) async fn search(
     store: &SqliteStore,
     filter: Search,
@@ -158,14 +168,17 @@ async fn candidates(
         .bind(until)
         .bind(PAGE);
     if let Some((name, value)) = field {
-        query = query.bind(name.clone()).bind(value.clone());
+        query = query.bind(name.clone()).bind(search_key(name, value));
     }
-    store
+    let mut found = store
         .all(query, |row| {
             let row = Columns(row);
             Ok((row.number("idx")?, row.blob("leaf")?))
         })
-        .await
+        .await?;
+    // A leaf may disclose one value twice.
+    found.dedup_by_key(|(index, _)| *index);
+    Ok(found)
 }
 
 async fn with_disclosures(
@@ -219,6 +232,9 @@ fn missing() -> StoreError {
     StoreError::Corrupt("a stored hash is missing".into())
 }
 
+/// Names of values that are as good as unique.
+const UNIQUE: [&str; 5] = ["request", "statement", "cnf", "measuredAt", "quotedAt"];
+const MAX_KEY: usize = 128;
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 const PAGE: i64 = 256;

@@ -101,10 +101,10 @@ statements! {
     LEAF = "SELECT leaf FROM leaf WHERE tenant = $1 AND idx = $2";
     LEAVES_BEFORE = "SELECT idx, leaf FROM leaf WHERE tenant = $1 AND idx < $2 AND time >= $3 AND time < $4
         ORDER BY idx DESC LIMIT $5";
-    LEAVES_DISCLOSING = "SELECT DISTINCT l.idx, l.leaf FROM disclosure d
+    LEAVES_DISCLOSING = "SELECT d.leaf AS idx, l.leaf FROM disclosure d
         JOIN leaf l ON l.tenant = d.tenant AND l.idx = d.leaf
-        WHERE d.tenant = $1 AND d.leaf < $2 AND l.time >= $3 AND l.time < $4 AND d.name = $6 AND d.value = $7
-        ORDER BY l.idx DESC LIMIT $5";
+        WHERE d.tenant = $1 AND d.name = $6 AND d.value = $7 AND d.leaf < $2 AND l.time >= $3 AND l.time < $4
+        ORDER BY d.leaf DESC LIMIT $5";
     LEAVES_FROM = "SELECT idx, time, leaf FROM leaf WHERE tenant = $1 AND idx >= $2 ORDER BY idx LIMIT $3";
     DISCLOSURES = "SELECT encoded FROM disclosure WHERE tenant = $1 AND leaf = $2 ORDER BY position";
     DISCLOSURES_RANGE = "SELECT leaf, encoded, name, value FROM disclosure WHERE tenant = $1 AND leaf >= $2 AND leaf < $3

@@ -104,6 +104,29 @@ async fn a_search_walks_through_more_than_a_page() {
 }
 
 #[tokio::test]
+async fn a_search_finds_values_that_the_index_does_not_hold() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    let long = |end: &str| "é".repeat(500) + end;
+    for end in ["a", "b"] {
+        let mut entry = entry("leaf");
+        entry.granted = entry
+            .granted
+            .with("request", format!("sha256:{end}"), &Random)
+            .with("args", long(end), &Random);
+        granted(&store, entry).await;
+    }
+    assert_eq!(found(&store, by(&[("request", "sha256:b")])).await, [1]);
+    assert_eq!(found(&store, by(&[("args", &long("a"))])).await, [0]);
+    assert_eq!(
+        found(&store, by(&[("args", &long(""))])).await,
+        [] as [u64; 0]
+    );
+    assert_eq!(store.audit().await, Ok(vec![]));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn odd_values_come_back_as_they_went_in() {
     let place = Place::new();
     let store = place.open(Create::New).await;
