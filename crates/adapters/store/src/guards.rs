@@ -39,7 +39,7 @@ impl Guards<'_> {
                 self.node(name).await? == Some((signed(epoch.0), false))
             }
             Guard::NodeAt(name, epoch) => {
-                self.node(name).await?.map(|(epoch, _)| epoch) == epoch.map(|epoch| signed(epoch.0))
+                self.node(name).await? == epoch.map(|epoch| (signed(epoch.0), false))
             }
             Guard::Policy(version) => self.estate().await? == signed(version.0),
             Guard::TokenUnused(hash, node, at) => self.token(&hash.to_string(), node, *at).await?,

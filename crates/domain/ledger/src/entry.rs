@@ -52,7 +52,7 @@ pub enum Effect {
 pub enum Guard {
     /// The node's epoch is still this one and the node is not banned.
     NodeEpoch(NodeName, Epoch),
-    /// The node has no row, or has this epoch: for an attestation.
+    /// The node has no row, or has this epoch and is not banned: for an attestation.
     NodeAt(NodeName, Option<Epoch>),
     /// The estate is still this version.
     Policy(PolicyVersion),

@@ -158,6 +158,18 @@ async fn nothing_at_all_is_written_for_a_batch_of_contradictions<J: Journal>(jou
     assert_eq!(granted(journal, entry("first")).await.index, 0);
 }
 
+async fn a_banned_node_is_not_admitted_again<J: Journal>(journal: &J) {
+    granted(journal, doing("attest", Effect::Node(Box::new(node(1))))).await;
+    granted(journal, doing("ban", Effect::Banned(node_name()))).await;
+    for epoch in [None, Some(Epoch(1)), Some(Epoch(2))] {
+        refused(
+            journal,
+            guarded("attest", Guard::NodeAt(node_name(), epoch)),
+        )
+        .await;
+    }
+}
+
 async fn guards_see_what_effects_did<J: Journal>(journal: &J) {
     let at = |millis| Timestamp::from_millis(millis);
     granted(journal, guarded("no row", Guard::NodeAt(node_name(), None))).await;
@@ -337,6 +349,7 @@ conforms! {
     a_refusal_says_so_in_its_leaf_and_does_nothing();
     a_contradiction_fails_alone(verifier_key);
     nothing_at_all_is_written_for_a_batch_of_contradictions();
+    a_banned_node_is_not_admitted_again();
     guards_see_what_effects_did();
     a_lease_moves_only_forward();
     a_leaf_too_long_for_any_tile_is_refused();
