@@ -8,6 +8,7 @@ pub use address::TpmAddress;
 pub use client::Tpm;
 pub use error::TpmError;
 pub use keys::{Attestation, AttestationKey, EkKind, EndorsementKey, NodeKey};
+pub use node_keys::TpmNodeKeys;
 
 mod address;
 mod client;
@@ -15,4 +16,5 @@ mod commands;
 mod error;
 mod keys;
 pub mod lab;
+mod node_keys;
 mod transport;
