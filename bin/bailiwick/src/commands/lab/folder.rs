@@ -91,7 +91,7 @@ impl LabFolder {
     pub(super) fn place_of(&self, part: &Part) -> String {
         let name = part.name();
         match name.split_once('-') {
-            Some(("agent", node)) => self.run_of(node).join(WORKLOAD_SOCKET).display().to_string(),
+            Some(("agent", node)) => self.run_of(node).join(AGENT_SOCKET).display().to_string(),
             Some(("tpm", node)) => self.node(node).join("tpm/tpm.sock").display().to_string(),
             _ => self.admin_socket().display().to_string(),
         }
@@ -122,6 +122,13 @@ impl LabFolder {
     pub(super) fn server_address(&self) -> anyhow::Result<SocketAddr> {
         let config: crate::config::ServerConfig = crate::config::read(&self.server_config())?;
         Ok(config.listen)
+    }
+
+    /// What the ledger's checkpoints are verified with.
+    pub(super) fn ledger_key(&self) -> anyhow::Result<String> {
+        let file = self.join("server/ledger.key");
+        let key = fs::read_to_string(&file).with_context(|| format!("can't read `{}`", file.display()))?;
+        Ok(key.trim().to_owned())
     }
 
     /// Runs a command of this program against the lab's server.
@@ -171,6 +178,6 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
 /// A lab's trust domain ends in `.lab`.
 pub(super) const TRUST_DOMAIN: &str = "hospital.lab";
 /// The socket for workloads, in the folder that containers may see.
-pub(super) const WORKLOAD_SOCKET: &str = "workload.sock";
+pub(super) const AGENT_SOCKET: &str = "agent.sock";
 /// Holds the path of the folder with the sockets for workloads.
 const RUN: &str = "run-dir";

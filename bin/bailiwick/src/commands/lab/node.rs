@@ -10,7 +10,7 @@ use tpm::{
 
 use super::{
     PATIENCE,
-    folder::{LabFolder, TRUST_DOMAIN, WORKLOAD_SOCKET, table, write},
+    folder::{LabFolder, TRUST_DOMAIN, AGENT_SOCKET, table, write},
     processes::background,
 };
 
@@ -60,8 +60,9 @@ impl LabNode {
             ("roots", text(lab.join("server/root.pem"))),
             ("state", text(folder.join("state"))),
             ("containerd", text(containerd.unwrap_or_else(|| folder.join("containerd.sock")))),
-            ("workload_socket", text(lab.run_of(self.name).join(WORKLOAD_SOCKET))),
+            ("workload_socket", text(lab.run_of(self.name).join(AGENT_SOCKET))),
             ("key_socket", text(folder.join(KEY_SOCKET))),
+            ("ledger_key", lab.ledger_key()?.into()),
             ("allow_lab", true.into()),
             ("attestor", attestor.into()),
         ]);
@@ -80,7 +81,7 @@ impl LabNode {
 
     /// Waits until workloads and decoders can ask the agent.
     pub(super) fn await_sockets(&self, lab: &LabFolder) -> anyhow::Result<()> {
-        let sockets = [lab.run_of(self.name).join(WORKLOAD_SOCKET), lab.node(self.name).join(KEY_SOCKET)];
+        let sockets = [lab.run_of(self.name).join(AGENT_SOCKET), lab.node(self.name).join(KEY_SOCKET)];
         let part = lab.agent(self.name);
         part.wait_until("listens", PATIENCE, || sockets.iter().all(|socket| socket.exists()))
     }

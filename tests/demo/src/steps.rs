@@ -1,0 +1,8 @@
+//! The six steps.
+
+pub mod ban;
+pub mod estate;
+pub mod image;
+pub mod refusals;
+pub mod service;
+pub mod trail;
