@@ -185,6 +185,9 @@ pub enum ImageError {
         /// Its media type.
         media_type: String,
     },
+    /// Fault: none; see [`crate::Progress::cancelled`].
+    #[error("the work was cancelled")]
+    Cancelled,
     /// Fault: this program; a part of it ended early.
     #[error("a part of the pipeline ended early")]
     Interrupted,
@@ -198,7 +201,9 @@ impl ImageError {
             Self::Source(error) | Self::Target(error) => error.kind(),
             Self::MediaType { .. } | Self::NothingToEncrypt | Self::NoRecipient => Kind::Usage,
             Self::NoKey { .. } => Kind::Denied,
-            Self::NoRandomness | Self::Seal { .. } | Self::Interrupted => Kind::Failed,
+            Self::NoRandomness | Self::Seal { .. } | Self::Cancelled | Self::Interrupted => {
+                Kind::Failed
+            }
             Self::UnknownSchema | Self::UnknownDocument { .. } | Self::UnknownDigest { .. } => {
                 Kind::Failed
             }

@@ -67,6 +67,9 @@ impl<'a> Run<'a> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ImageError::Interrupted);
             }
+            if self.progress.cancelled() {
+                return Err(ImageError::Cancelled);
+            }
             let ended = fill(reader, &mut buffer)?;
             self.progress.advanced(buffer.len() as u64);
             if !buffer.is_empty() && filled.send(buffer).is_err() {

@@ -1,5 +1,7 @@
 //! A registry in this process that behaves, or misbehaves as told.
 
+mod tls;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -63,7 +65,7 @@ type Shared = Arc<(Mood, Mutex<Inside>)>;
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     shared: Shared,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Fake {
@@ -85,8 +87,27 @@ impl Fake {
         Self {
             address,
             shared,
-            _runtime: runtime,
+            runtime,
         }
+    }
+
+    /// The same behind TLS, with a certificate for `localhost`; gives the certificate's authority too.
+    pub(crate) fn start_with_tls(mood: Mood) -> (Self, String) {
+        let plain = Self::start(mood);
+        let (authority, config) = tls::certified("localhost");
+        let listener = plain
+            .runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&plain.shared));
+        let listener = tls::Listener::new(listener, config);
+        plain
+            .runtime
+            .spawn(async move { axum::serve(listener, app).await });
+        (Self { address, ..plain }, authority)
     }
 
     pub(crate) fn reference(&self, rest: &str) -> Reference {

@@ -216,6 +216,32 @@ fn nothing_leads_away_from_tls() {
 }
 
 #[test]
+fn only_known_authorities_are_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fake, authority) = Fake::start_with_tls(Mood::Honest);
+    fake.put_manifest("1", media::OCI_MANIFEST, b"{}");
+    let path = directory.path().join("authority.pem");
+    std::fs::write(&path, authority).unwrap();
+    let ask = |host: &str, authorities: &[&std::path::Path]| {
+        let reference = format!("docker://{host}:{}/team/app:1", fake.address.port());
+        let options = Options {
+            authorities: authorities.iter().map(|path| (*path).to_owned()).collect(),
+            loopback: Loopback::Tls,
+            ..Options::default()
+        };
+        let source = open_source(&reference.parse().unwrap(), &options).unwrap();
+        source.root()
+    };
+    ask("localhost", &[&path]).unwrap();
+    assert_eq!(ask("localhost", &[]).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(
+        ask("127.0.0.1", &[&path]).unwrap_err().kind(),
+        Kind::Unavailable,
+        "the certificate is for another name"
+    );
+}
+
+#[test]
 fn this_machine_can_be_held_to_tls_too() {
     let fake = Fake::start(Mood::Honest);
     let options = Options {

@@ -1,8 +1,11 @@
 //! What goes in comes out.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use images::{ImageError, Kind, Recipients, Silent, encrypt, media};
+use images::{
+    DecryptOptions, ImageError, Kind, Progress, Recipients, Silent, decrypt, encrypt, media,
+};
 use serde_json::{Value, json};
 
 use crate::build::{CONFIG, GZIP, Person, TAR, content, image, manifest, raw};
@@ -203,6 +206,48 @@ fn what_has_no_file_system_is_bound_all_the_same() {
         person.decrypts(&encrypted).0.unwrap_err().kind(),
         Kind::VerificationFailed
     );
+}
+
+/// Cancels after some bytes.
+struct Impatient(AtomicU64);
+
+impl Progress for Impatient {
+    fn started(&self, total: u64) {
+        assert!(total > 2_000_000);
+    }
+
+    fn advanced(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 500_000
+    }
+}
+
+#[test]
+fn cancelled_work_publishes_nothing() {
+    let person = Person::new();
+    let target = Memory::default();
+    let cancelled = encrypt(
+        &image("a"),
+        &target,
+        &person.recipients(),
+        &Impatient(AtomicU64::new(0)),
+    );
+    assert!(matches!(cancelled, Err(ImageError::Cancelled)));
+    assert!(!target.is_published());
+    let encrypted = person.encrypts(&image("a"));
+    let impatient = Impatient(AtomicU64::new(0));
+    let cancelled = decrypt(
+        &encrypted,
+        &target,
+        &[&person.opener()],
+        DecryptOptions::default(),
+        &impatient,
+    );
+    assert!(matches!(cancelled, Err(ImageError::Cancelled)));
+    assert!(!target.is_published());
 }
 
 fn refused(plain: &Memory, recipients: &Recipients) -> ImageError {
