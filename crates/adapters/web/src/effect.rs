@@ -1,0 +1,85 @@
+//! Who would gain or lose what by another estate: both are asked who can do each thing, and the answers compared.
+
+use std::collections::BTreeMap;
+
+use estate::{Ask, AskObject, DataSetName, Timestamp};
+use policy::{Policies, Row, WhoCan};
+
+use crate::wire::{Access, AccessChange};
+
+/// What differs between the answers of two estates. Gains come first: they are what somebody must agree to.
+pub(crate) fn access_changes(old: &Policies, new: &Policies, now: Timestamp) -> Vec<AccessChange> {
+    let (before, after) = (all_access(old, now), all_access(new, now));
+    let missing =
+        |all: &BTreeMap<Access, Access>, other: &BTreeMap<Access, Access>, gains: bool| {
+            let lacking = all.iter().filter(|(key, _)| !other.contains_key(*key));
+            lacking
+                .map(|(_, access)| AccessChange {
+                    gains,
+                    access: access.clone(),
+                })
+                .collect::<Vec<_>>()
+        };
+    [
+        missing(&after, &before, true),
+        missing(&before, &after, false),
+    ]
+    .concat()
+}
+
+/// A row of an answer as it travels.
+pub(crate) fn access_of(row: &Row) -> Access {
+    Access {
+        node: row.node.clone(),
+        cluster: row.cluster.clone(),
+        location: row.location.clone(),
+        image: row.image.clone(),
+        action: row.action.as_str().to_owned(),
+        target: row.target.to_string(),
+        rules: row
+            .evaluation
+            .rules()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }
+}
+
+/// Everything that anybody can do, keyed by everything but the rules: another rule is no other access.
+fn all_access(policies: &Policies, now: Timestamp) -> BTreeMap<Access, Access> {
+    questions(policies)
+        .iter()
+        .flat_map(|ask| {
+            let WhoCan { rows, .. } = policies.who_can(ask, now);
+            rows
+        })
+        .map(|row| access_of(&row))
+        .map(|access| {
+            (
+                Access {
+                    rules: Vec::new(),
+                    ..access.clone()
+                },
+                access,
+            )
+        })
+        .collect()
+}
+
+fn questions(policies: &Policies) -> Vec<Ask> {
+    let ask = |verb: &str, object: AskObject| Ask {
+        verb: verb.to_owned(),
+        object,
+    };
+    let about = |dataset: DataSetName| {
+        ["open", "start", "read", "lease"]
+            .map(|verb| ask(verb, AskObject::DataSet(dataset.clone())))
+    };
+    let mut all: Vec<Ask> = policies
+        .estate()
+        .datasets()
+        .flat_map(|dataset| about(dataset.name.clone()))
+        .collect();
+    all.push(ask("issue", AskObject::Identity));
+    all
+}

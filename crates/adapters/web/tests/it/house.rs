@@ -1,0 +1,184 @@
+//! A server with both doors open.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as B64};
+use custody::{KeyDocument, KeyUse, seal_secret};
+use ledger::Actor;
+use serde_json::{Value, json};
+use server::ports::{Clock, Store};
+use test_server::{Person, RememberedAccounts, SystemClock, TestServer};
+use web::{Address, Api, Client, Limits, LocalDoor, RemoteDoor, client::Identity};
+
+pub(crate) type RealApi = Api<store_of::Sqlite, RememberedAccounts>;
+
+/// The store's type as the server names it.
+mod store_of {
+    pub(crate) type Sqlite = <test_server::Real as Kind>::Store;
+    pub(crate) trait Kind {
+        type Store;
+    }
+    impl<S, A> Kind for server::Server<S, A> {
+        type Store = S;
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) kit: TestServer,
+    pub(crate) api: Arc<RealApi>,
+    pub(crate) https: Address,
+    /// A lease that stands: for those who may not end it.
+    pub(crate) lease: String,
+    turn: AtomicU64,
+}
+
+impl House {
+    pub(crate) async fn open() -> Self {
+        let kit = TestServer::start().await;
+        let api = Api::new(Arc::clone(&kit.server));
+        let uid = std::fs::metadata(kit.folder()).unwrap().uid();
+        let local = LocalDoor::bind_for(&kit.socket(), uid).await.unwrap();
+        tokio::spawn(local.serve(Arc::clone(&api), Limits::default()));
+        let strangers = LocalDoor::bind_for(&kit.folder().join("strangers.sock"), uid + 1)
+            .await
+            .unwrap();
+        tokio::spawn(strangers.serve(Arc::clone(&api), Limits::default()));
+        let tls = kit.tls("127.0.0.1");
+        let now = Arc::new(|| SystemClock.now());
+        let remote = RemoteDoor::bind(
+            "127.0.0.1:0".parse().unwrap(),
+            kit.root_der(),
+            tls.chain,
+            tls.key,
+            now,
+        );
+        let remote = remote.await.unwrap();
+        let https = format!("https://{}", remote.address().unwrap())
+            .parse()
+            .unwrap();
+        tokio::spawn(remote.serve(Arc::clone(&api), Limits::default()));
+        let lease = kit.lease("dal05-n1").await;
+        Self {
+            lease,
+            kit,
+            api,
+            https,
+            turn: AtomicU64::new(0),
+        }
+    }
+
+    fn ledger_key(&self) -> Option<tlog::VerifierKey> {
+        Some(self.kit.server.ledger_key().parse().unwrap())
+    }
+
+    pub(crate) fn root(&self) -> Client {
+        Client::new(Address::Unix(self.kit.socket()), None, self.ledger_key()).unwrap()
+    }
+
+    /// Somebody on the host who is not root.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::new(
+            Address::Unix(self.kit.folder().join("strangers.sock")),
+            None,
+            None,
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn nobody(&self) -> Client {
+        Client::new(self.https.clone(), Some(self.identity(None)), None).unwrap()
+    }
+
+    pub(crate) fn as_person(&self, person: &Person) -> Client {
+        Client::new(
+            self.https.clone(),
+            Some(self.identity(Some(person))),
+            self.ledger_key(),
+        )
+        .unwrap()
+    }
+
+    pub(crate) async fn person(&self, id: &str) -> Client {
+        self.as_person(&self.kit.person(id).await)
+    }
+
+    pub(crate) fn identity(&self, person: Option<&Person>) -> Identity {
+        Identity {
+            root: self.kit.root_pem().into_bytes(),
+            certificate: person.map(|person| person.certificate.clone().into_bytes()),
+            key: person.map(|person| person.key.clone().into_bytes()),
+        }
+    }
+
+    /// Somebody with a certificate who stands in no team any more.
+    pub(crate) async fn former(&self) -> Client {
+        let files = |more: &str| {
+            let mut files = test_server::files();
+            files[0].1.push_str(more);
+            files
+        };
+        let with = files("guests = [\"zoe@hospital.example\"]\n");
+        self.kit
+            .server
+            .apply(with, false, Actor::LocalRoot, None)
+            .await
+            .unwrap();
+        let zoe = self.person("zoe@hospital.example").await;
+        self.kit
+            .server
+            .apply(files(""), true, Actor::LocalRoot, None)
+            .await
+            .unwrap();
+        zoe
+    }
+
+    /// The estate, another one each time.
+    pub(crate) fn estate(&self) -> Value {
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst);
+        let mut files = test_server::files();
+        files[1].1 = files[1].1.replace(
+            "[dataset.bills]",
+            &format!("[dataset.bills]\nmax_lease = \"{}m\"", turn + 1),
+        );
+        json!({ "files": files })
+    }
+
+    /// A sealed secret, of the version that comes next.
+    pub(crate) async fn sealed(&self, name: &str, dataset: &str) -> Value {
+        let name = name.parse().unwrap();
+        let newest = self
+            .kit
+            .server
+            .store()
+            .secret(&name)
+            .await
+            .unwrap()
+            .map_or(0, |row| row.version);
+        let signed = self
+            .kit
+            .server
+            .dataset_key_document(&dataset.parse().unwrap())
+            .await
+            .unwrap();
+        let pin = self.kit.pin().parse().unwrap();
+        let document =
+            KeyDocument::verify(&signed, KeyUse::Dataset, pin, SystemClock.now()).unwrap();
+        let row = seal_secret(&document, &name, newest + 1, b"hunter2", "test").unwrap();
+        json!({
+            "version": row.version, "dataset": row.dataset, "suite": row.suite, "keyId": row.key_id.to_string(),
+            "enc": B64.encode(row.enc), "ct": B64.encode(row.ct),
+        })
+    }
+
+    /// How many leaves the log has.
+    pub(crate) async fn size(&self) -> u64 {
+        let note = self.kit.server.store().checkpoint().await.unwrap().unwrap();
+        note.lines().nth(1).unwrap().parse().unwrap()
+    }
+}
