@@ -53,7 +53,7 @@ pub enum CustodyError {
 #[derive(Debug)]
 pub struct Undelivered<K: Kind> {
     /// The spent permit.
-    pub logged: LoggedPermit<K>,
+    pub logged: Box<LoggedPermit<K>>,
     /// Why.
     pub error: CustodyError,
 }
@@ -119,7 +119,10 @@ impl Custody {
         };
         match opened {
             Ok(value) => deliver(logged, ReleaseInfo::Read, &value),
-            Err(error) => Err(Undelivered { logged, error }),
+            Err(error) => Err(Undelivered {
+                logged: Box::new(logged),
+                error,
+            }),
         }
     }
 
@@ -168,7 +171,7 @@ impl Custody {
     ) -> Result<Released, Undelivered<Open>> {
         if logged.permit().request().body().packet != opened.packet {
             return Err(Undelivered {
-                logged,
+                logged: Box::new(logged),
                 error: CustodyError::OtherTarget,
             });
         }
@@ -252,7 +255,7 @@ fn deliver<K: Kind>(
             commitment: logged.into_commitment(),
         }),
         None => Err(Undelivered {
-            logged,
+            logged: Box::new(logged),
             error: CustodyError::Failed,
         }),
     }

@@ -28,9 +28,12 @@ pub struct Enrolled {
     pub attestor: Attestor,
     /// SHA-256 of the endorsement key's SubjectPublicKeyInfo.
     pub ek: Option<Digest>,
-    /// The boot profile it must meet, and the states that the profile accepts: PCR index → SHA-256 value.
-    pub boot: Option<(BootProfileName, Vec<BTreeMap<u8, [u8; 32]>>)>,
+    /// The boot profile it must meet, and the states that the profile accepts.
+    pub boot: Option<(BootProfileName, Vec<PcrState>)>,
 }
+
+/// PCR index → value in the SHA-256 bank.
+pub type PcrState = BTreeMap<u8, [u8; 32]>;
 
 /// Why a node is not admitted. Each is a refusal on record; the fault is the node's unless said otherwise.
 #[derive(Debug, thiserror::Error)]

@@ -202,7 +202,7 @@ impl Authority {
         let row = logged.row();
         let id = format!("spiffe://{}/node/{}", self.trust_domain, row.name);
         let mut params = leaf_params(
-            &row.name.to_string(),
+            row.name.as_str(),
             serial,
             now,
             row.not_after.since(now).unwrap_or_default(),

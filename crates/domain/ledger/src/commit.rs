@@ -106,6 +106,19 @@ impl LoggedEnrolment {
     }
 }
 
+/// On which terms a node is admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct EnrolmentTerms {
+    /// Its new epoch.
+    pub epoch: Epoch,
+    /// Now, by the server's clock.
+    pub now: Timestamp,
+    /// End of its certificate.
+    pub not_after: Timestamp,
+    /// The estate that knows it.
+    pub basis: Basis,
+}
+
 /// Nothing is released.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReleased {
@@ -211,13 +224,16 @@ impl<J: Journal> Ledger<J> {
     pub async fn enrol(
         &self,
         attestation: VerifiedAttestation,
-        epoch: Epoch,
-        now: Timestamp,
-        not_after: Timestamp,
+        terms: EnrolmentTerms,
         guards: Vec<Guard>,
         mut effects: Vec<Effect>,
-        basis: Basis,
     ) -> Result<LoggedEnrolment, NotReleased> {
+        let EnrolmentTerms {
+            epoch,
+            now,
+            not_after,
+            basis,
+        } = terms;
         let facts = attestation.facts().clone();
         let row = NodeRow::admitted(&attestation, epoch, not_after, now);
         effects.push(Effect::Node(Box::new(row.clone())));

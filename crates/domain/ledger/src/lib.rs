@@ -10,7 +10,8 @@ pub mod rows;
 
 pub use act::{Act, ActKind, Actor, LoggedAct, LoggedRefusal, NotRecorded};
 pub use commit::{
-    Ledger, LoggedConnection, LoggedDenial, LoggedEnrolment, LoggedPermit, NotReleased,
+    EnrolmentTerms, Ledger, LoggedConnection, LoggedDenial, LoggedEnrolment, LoggedPermit,
+    NotReleased,
 };
 pub use draft::{Disclosure, DisclosureError, Draft, Entropy, Leaf, LeafError, SealedLeaf};
 pub use entry::{Effect, Entry, EntryId, Guard};

@@ -500,7 +500,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             return self
                 .keyring
                 .authority
-                .person_certificate(&person.to_string(), spki, self.serial(), self.now())
+                .person_certificate(person.as_str(), spki, self.serial(), self.now())
                 .map_err(|error| GovernError::Keys(error.into()));
         }
         Err(GovernError::NotFound {

@@ -10,8 +10,8 @@ use evidence::{
 };
 use jose::Jwk;
 use ledger::{
-    Act, ActKind, Actor, Commitment, Effect, Guard, LoggedEnrolment, NotRecorded, NotReleased,
-    TokenRow, rows::NodeRow,
+    Act, ActKind, Actor, Commitment, Effect, EnrolmentTerms, Guard, LoggedEnrolment, NotRecorded,
+    NotReleased, TokenRow, rows::NodeRow,
 };
 
 use crate::{
@@ -287,17 +287,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<LoggedEnrolment, NotReleased> {
         let epoch = previous.unwrap_or(Epoch(0)).next();
         let basis = self.world().policies.basis();
-        self.ledger
-            .enrol(
-                attestation,
-                epoch,
-                now,
-                now.plus(CERTIFICATE_LIFE),
-                guards,
-                effects,
-                basis,
-            )
-            .await
+        let terms = EnrolmentTerms {
+            epoch,
+            now,
+            not_after: now.plus(CERTIFICATE_LIFE),
+            basis,
+        };
+        self.ledger.enrol(attestation, terms, guards, effects).await
     }
 
     /// Checks the quote that was asked for over the directive stream.

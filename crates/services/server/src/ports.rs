@@ -80,7 +80,7 @@ pub trait Store: Journal + 'static {
     fn consistency(
         &self,
         old_size: u64,
-    ) -> impl Future<Output = Result<Option<(Vec<[u8; 32]>, String)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<ConsistencyProof>, StoreError>> + Send;
     /// Bytes of a hash tile (level ≥ 0) or, for `level` `None`, of an entry bundle.
     fn tile(
         &self,
@@ -94,6 +94,9 @@ pub trait Store: Journal + 'static {
     /// also compares every disclosure with its leaf. Answers what differs.
     fn audit(&self) -> impl Future<Output = Result<Vec<Discrepancy>, StoreError>> + Send;
 }
+
+/// Hashes of a consistency proof, and the signed checkpoint of the newer tree.
+pub type ConsistencyProof = (Vec<[u8; 32]>, String);
 
 /// A version of the estate, without its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

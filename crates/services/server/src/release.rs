@@ -198,7 +198,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let logged: LoggedPermit<Open> = self.ledger.commit(verdict, Vec::new()).await?;
         match opened {
             Ok(opened) => self.deliver(custody.open_image_key(logged, &opened)).await,
-            Err(error) => self.deliver(Err(Undelivered { logged, error })).await,
+            Err(error) => {
+                let logged = Box::new(logged);
+                self.deliver(Err(Undelivered { logged, error })).await
+            }
         }
     }
 

@@ -97,7 +97,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                     .await?,
             );
         }
-        entries.sort_by(|a, b| b.index.cmp(&a.index));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.index));
         Ok(entries)
     }
 
