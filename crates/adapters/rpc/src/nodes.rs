@@ -46,7 +46,7 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         let mut up = request.into_inner();
         let stream = async_stream(move |sender| async move {
             let hello = next_hello(&mut up).await?;
-            let hello = parse_hello(hello, connection.exporter)?;
+            let hello = parse_hello(hello, &connection)?;
             let (attesting, challenge) = server.challenge(hello).await.map_err(node_status)?;
             let challenge = wire::AttestChallenge {
                 nonce: challenge.nonce.to_vec(),
@@ -54,61 +54,139 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
                 encrypted_secret: challenge.encrypted_secret,
                 pcrs: challenge.pcrs.into_iter().map(u32::from).collect(),
             };
-            sender.send(Ok(down(attest_down::Step::Challenge(challenge)))).await.map_err(|_| gone())?;
+            sender
+                .send(Ok(down(attest_down::Step::Challenge(challenge))))
+                .await
+                .map_err(|_| gone())?;
             let proof = next_proof(&mut up).await?;
             let possession = proof.possession.clone();
-            let admitted = server.admit(attesting, &parse_proof(proof), &possession).await.map_err(node_status)?;
+            let admitted = server
+                .admit(attesting, &parse_proof(proof), &possession)
+                .await
+                .map_err(node_status)?;
             let admission = admission(&server, admitted)?;
-            sender.send(Ok(down(attest_down::Step::Admission(admission)))).await.map_err(|_| gone())
+            sender
+                .send(Ok(down(attest_down::Step::Admission(admission))))
+                .await
+                .map_err(|_| gone())
         });
         Ok(Response::new(stream))
     }
 
-    async fn quote(&self, request: Request<wire::QuoteRequest>) -> Result<Response<wire::QuoteReply>, Status> {
+    async fn quote(
+        &self,
+        request: Request<wire::QuoteRequest>,
+    ) -> Result<Response<wire::QuoteReply>, Status> {
         let (connection, session) = authenticated(&request)?;
-        let wire::QuoteRequest { nonce, quote_attest, quote_signature, event_log } = request.into_inner();
-        let proof = Proof { quote: (quote_attest, quote_signature), event_log, ..Proof::default() };
+        let wire::QuoteRequest {
+            nonce,
+            quote_attest,
+            quote_signature,
+            event_log,
+        } = request.into_inner();
+        let proof = Proof {
+            quote: (quote_attest, quote_signature),
+            event_log,
+            ..Proof::default()
+        };
         let (commitment, at) = self
             .server
             .quote(session.node(), connection.exporter, &nonce, &proof)
             .await
             .map_err(node_status)?;
-        Ok(Response::new(wire::QuoteReply { receipt: Some(receipt(commitment)), quoted_at: at.as_millis() }))
+        Ok(Response::new(wire::QuoteReply {
+            receipt: Some(receipt(commitment)),
+            quoted_at: at.as_millis(),
+        }))
     }
 
-    async fn open(&self, request: Request<wire::ReleaseRequest>) -> Result<Response<wire::ReleaseReply>, Status> {
+    async fn open(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
         let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest { request, statement, packet } = request.into_inner();
-        reply(self.server.open(&session, &Statement::from_wire(statement), &request, &packet).await)
+        let wire::ReleaseRequest {
+            request,
+            statement,
+            packet,
+        } = request.into_inner();
+        reply(
+            self.server
+                .open(
+                    &session,
+                    &Statement::from_wire(statement),
+                    &request,
+                    &packet,
+                )
+                .await,
+        )
     }
 
-    async fn start(&self, request: Request<wire::ReleaseRequest>) -> Result<Response<wire::ReleaseReply>, Status> {
+    async fn start(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
         let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest { request, statement, .. } = request.into_inner();
-        reply(self.server.start(&session, &Statement::from_wire(statement), &request).await)
+        let wire::ReleaseRequest {
+            request, statement, ..
+        } = request.into_inner();
+        reply(
+            self.server
+                .start(&session, &Statement::from_wire(statement), &request)
+                .await,
+        )
     }
 
-    async fn read(&self, request: Request<wire::ReleaseRequest>) -> Result<Response<wire::ReleaseReply>, Status> {
+    async fn read(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
         let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest { request, statement, .. } = request.into_inner();
-        reply(self.server.read(&session, &Statement::from_wire(statement), &request).await)
+        let wire::ReleaseRequest {
+            request, statement, ..
+        } = request.into_inner();
+        reply(
+            self.server
+                .read(&session, &Statement::from_wire(statement), &request)
+                .await,
+        )
     }
 
-    async fn lease(&self, request: Request<wire::ReleaseRequest>) -> Result<Response<wire::ReleaseReply>, Status> {
+    async fn lease(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
         let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest { request, statement, .. } = request.into_inner();
+        let wire::ReleaseRequest {
+            request, statement, ..
+        } = request.into_inner();
         // A caller that hangs up must not leave a role between intent and grant: the lease runs to its end.
         let server = Arc::clone(&self.server);
         let leased = tokio::spawn(async move {
-            server.lease(&session, &Statement::from_wire(statement), &request).await
+            server
+                .lease(&session, &Statement::from_wire(statement), &request)
+                .await
         });
-        reply(leased.await.map_err(|_| Status::internal("the lease ended unexpectedly"))?)
+        reply(
+            leased
+                .await
+                .map_err(|_| Status::internal("the lease ended unexpectedly"))?,
+        )
     }
 
-    async fn issue(&self, request: Request<wire::ReleaseRequest>) -> Result<Response<wire::ReleaseReply>, Status> {
+    async fn issue(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
         let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest { request, statement, .. } = request.into_inner();
-        reply(self.server.issue(&session, &Statement::from_wire(statement), &request).await)
+        let wire::ReleaseRequest {
+            request, statement, ..
+        } = request.into_inner();
+        reply(
+            self.server
+                .issue(&session, &Statement::from_wire(statement), &request)
+                .await,
+        )
     }
 
     async fn directives(
@@ -117,7 +195,11 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
     ) -> Result<Response<Self::DirectivesStream>, Status> {
         let (_, session) = authenticated(&request)?;
         let node: NodeName = session.node().clone();
-        let mut standings = self.server.standings(node).await.map_err(|error| unavailable(&error))?;
+        let mut standings = self
+            .server
+            .standings(node)
+            .await
+            .map_err(|error| unavailable(&error))?;
         let stream = async_stream(move |sender| async move {
             loop {
                 let standing = tokio::select! {
@@ -132,11 +214,19 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         Ok(Response::new(stream))
     }
 
-    async fn bundle(&self, request: Request<wire::BundleRequest>) -> Result<Response<wire::BundleReply>, Status> {
+    async fn bundle(
+        &self,
+        request: Request<wire::BundleRequest>,
+    ) -> Result<Response<wire::BundleReply>, Status> {
         authenticated(&request)?;
         let bundle = self.server.bundle().map_err(|error| unavailable(&error))?;
-        let json = bundle.to_json().map_err(|_| Status::internal("the bundle can't be written"))?;
-        Ok(Response::new(wire::BundleReply { bundle: json.into_bytes(), sequence: 1 }))
+        let json = bundle
+            .to_json()
+            .map_err(|_| Status::internal("the bundle can't be written"))?;
+        Ok(Response::new(wire::BundleReply {
+            bundle: json.into_bytes(),
+            sequence: 1,
+        }))
     }
 
     async fn consistency(
@@ -145,8 +235,14 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
     ) -> Result<Response<wire::ConsistencyReply>, Status> {
         authenticated(&request)?;
         let old_size = request.into_inner().old_size;
-        let proven = self.server.store().consistency(old_size).await.map_err(|error| unavailable(&error))?;
-        let (hashes, checkpoint) = proven.ok_or_else(|| Status::not_found("the log has no tree of that size"))?;
+        let proven = self
+            .server
+            .store()
+            .consistency(old_size)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let (hashes, checkpoint) =
+            proven.ok_or_else(|| Status::not_found("the log has no tree of that size"))?;
         let hashes = hashes.into_iter().map(|hash| hash.to_vec()).collect();
         Ok(Response::new(wire::ConsistencyReply { hashes, checkpoint }))
     }
@@ -171,13 +267,18 @@ where
 }
 
 fn connection<T>(request: &Request<T>) -> Result<Connection, Status> {
-    request.extensions().get::<Connection>().cloned().ok_or_else(|| Status::internal("no connection"))
+    request
+        .extensions()
+        .get::<Connection>()
+        .cloned()
+        .ok_or_else(|| Status::internal("no connection"))
 }
 
 fn authenticated<T>(request: &Request<T>) -> Result<(Connection, Arc<Session>), Status> {
     let connection = connection(request)?;
     let session = connection.session.clone();
-    let session = session.ok_or_else(|| Status::unauthenticated("a node certificate is needed; attest first"))?;
+    let session = session
+        .ok_or_else(|| Status::unauthenticated("a node certificate is needed; attest first"))?;
     Ok((connection, session))
 }
 
@@ -185,7 +286,10 @@ async fn next_step(up: &mut Streaming<wire::AttestUp>) -> Result<attest_up::Step
     let message = tokio::time::timeout(STEP_LIMIT, up.next())
         .await
         .map_err(|_| Status::deadline_exceeded("the next step of the attestation did not come"))?;
-    message.ok_or_else(gone)??.step.ok_or_else(|| Status::invalid_argument("an empty step"))
+    message
+        .ok_or_else(gone)??
+        .step
+        .ok_or_else(|| Status::invalid_argument("an empty step"))
 }
 
 async fn next_hello(up: &mut Streaming<wire::AttestUp>) -> Result<wire::AttestHello, Status> {
@@ -202,19 +306,28 @@ async fn next_proof(up: &mut Streaming<wire::AttestUp>) -> Result<wire::AttestPr
     }
 }
 
-fn parse_hello(hello: wire::AttestHello, exporter: [u8; 32]) -> Result<Hello, Status> {
+fn parse_hello(hello: wire::AttestHello, connection: &Connection) -> Result<Hello, Status> {
     let bad = |what: &str| Status::invalid_argument(format!("`{what}` can't be read"));
-    let wire::AttestHello { node, purpose, statement_key, hpke_suite, hpke_key, attestor } = hello;
+    let wire::AttestHello {
+        node,
+        purpose,
+        statement_key,
+        hpke_suite,
+        hpke_key,
+        attestor,
+    } = hello;
     let suite = hpke_suite.parse().map_err(|_| bad("hpke_suite"))?;
     let hpke_key = agent_key(suite, &hpke_key).ok_or_else(|| bad("hpke_key"))?;
     let means = match attestor.ok_or_else(|| bad("attestor"))? {
-        attest_hello::Attestor::Token(token) => {
-            Means::Token { token: token.token, node_key_spki: token.node_key_spki }
-        }
+        attest_hello::Attestor::Token(token) => Means::Token {
+            token: token.token,
+            node_key_spki: token.node_key_spki,
+        },
         attest_hello::Attestor::Tpm(tpm) => Means::Tpm(Box::new(TpmHello {
             ek: tpm_quote::PublicArea::parse(&tpm.ek_public).map_err(|_| bad("ek_public"))?,
             ak: tpm_quote::PublicArea::parse(&tpm.ak_public).map_err(|_| bad("ak_public"))?,
-            node_key: tpm_quote::PublicArea::parse(&tpm.node_key_public).map_err(|_| bad("node_key_public"))?,
+            node_key: tpm_quote::PublicArea::parse(&tpm.node_key_public)
+                .map_err(|_| bad("node_key_public"))?,
             ek_chain: tpm.ek_chain,
         })),
     };
@@ -225,15 +338,19 @@ fn parse_hello(hello: wire::AttestHello, exporter: [u8; 32]) -> Result<Hello, St
             "renew" => Purpose::Renew,
             _ => return Err(bad("purpose")),
         },
-        statement_key: jose::strict_json::from_slice(&statement_key).map_err(|_| bad("statement_key"))?,
+        statement_key: jose::strict_json::from_slice(&statement_key)
+            .map_err(|_| bad("statement_key"))?,
         hpke_key,
-        exporter,
+        exporter: connection.exporter,
+        remote: connection.remote.ip(),
         means,
     })
 }
 
 fn agent_key(suite: hpke_xwing::Suite, key: &[u8]) -> Option<Confirmation> {
-    hpke_xwing::PublicKey::from_bytes(suite, key).ok().map(|key| Confirmation::of(&key))
+    hpke_xwing::PublicKey::from_bytes(suite, key)
+        .ok()
+        .map(|key| Confirmation::of(&key))
 }
 
 fn parse_proof(proof: wire::AttestProof) -> Proof {
@@ -259,7 +376,9 @@ fn admission<S: Store, A: DatabaseAccounts>(
     admitted: Admitted,
 ) -> Result<wire::Admission, Status> {
     let bundle = server.bundle().map_err(|error| unavailable(&error))?;
-    let bundle = bundle.to_json().map_err(|_| Status::internal("the bundle can't be written"))?;
+    let bundle = bundle
+        .to_json()
+        .map_err(|_| Status::internal("the bundle can't be written"))?;
     Ok(wire::Admission {
         certificate_chain: admitted.chain,
         bundle: bundle.into_bytes(),
@@ -277,30 +396,57 @@ fn down(step: attest_down::Step) -> wire::AttestDown {
 }
 
 fn receipt(commitment: Commitment) -> wire::Receipt {
-    wire::Receipt { leaf: commitment.leaf, proof: commitment.receipt }
+    wire::Receipt {
+        leaf: commitment.leaf,
+        proof: commitment.receipt,
+    }
 }
 
 fn reply(answer: Result<Answer, ReleaseError>) -> Result<Response<wire::ReleaseReply>, Status> {
     let (commitment, outcome) = match answer {
-        Ok(Answer { commitment, payload: Payload::Sealed { suite, enc, ct } }) => {
-            (commitment, release_reply::Outcome::Sealed(wire::Sealed { suite, enc, ct }))
-        }
-        Ok(Answer { commitment, payload: Payload::Plain(parts) }) => {
-            (commitment, release_reply::Outcome::Plain(wire::Plain { parts }))
-        }
+        Ok(Answer {
+            commitment,
+            payload: Payload::Sealed { suite, enc, ct },
+        }) => (
+            commitment,
+            release_reply::Outcome::Sealed(wire::Sealed { suite, enc, ct }),
+        ),
+        Ok(Answer {
+            commitment,
+            payload: Payload::Plain(parts),
+        }) => (
+            commitment,
+            release_reply::Outcome::Plain(wire::Plain { parts }),
+        ),
         Err(ReleaseError::Denied(denied)) => {
             let reason = denied.denial.reason.to_string();
             let code = Code::Denied.row().name.to_owned();
-            (denied.commitment, release_reply::Outcome::Denied(wire::Denied { code, reason }))
+            (
+                denied.commitment,
+                release_reply::Outcome::Denied(wire::Denied { code, reason }),
+            )
         }
         Err(error) => return Err(release_status(&error)),
     };
-    Ok(Response::new(wire::ReleaseReply { receipt: Some(receipt(commitment)), outcome: Some(outcome) }))
+    Ok(Response::new(wire::ReleaseReply {
+        receipt: Some(receipt(commitment)),
+        outcome: Some(outcome),
+    }))
 }
 
 fn directive(standing: Standing) -> wire::Directive {
-    let Standing { node_epoch, policy, bundle, quote, reattest, banned, ended_leases } = standing;
-    let (nonce, pcrs) = quote.map(|(nonce, pcrs)| (nonce.to_vec(), pcrs)).unwrap_or_default();
+    let Standing {
+        node_epoch,
+        policy,
+        bundle,
+        quote,
+        reattest,
+        banned,
+        ended_leases,
+    } = standing;
+    let (nonce, pcrs) = quote
+        .map(|(nonce, pcrs)| (nonce.to_vec(), pcrs))
+        .unwrap_or_default();
     wire::Directive {
         node_epoch,
         policy,
@@ -319,7 +465,9 @@ fn release_status(error: &ReleaseError) -> Status {
         ReleaseError::Request(_) => Code::Malformed,
         ReleaseError::NotAttested => Code::Unauthenticated,
         ReleaseError::Busy => Code::Busy,
-        ReleaseError::Journal(_) | ReleaseError::Store(_) | ReleaseError::Account(_) => Code::Unavailable,
+        ReleaseError::Journal(_) | ReleaseError::Store(_) | ReleaseError::Account(_) => {
+            Code::Unavailable
+        }
         _ => Code::Broken,
     };
     coded(code, error)
@@ -327,9 +475,9 @@ fn release_status(error: &ReleaseError) -> Status {
 
 fn node_status(error: NodeError) -> Status {
     let code = match &error {
-        NodeError::Refused { .. } | NodeError::NotReleased(ledger::NotReleased::Denied(_)) | NodeError::Banned => {
-            Code::Denied
-        }
+        NodeError::Refused { .. }
+        | NodeError::NotReleased(ledger::NotReleased::Denied(_))
+        | NodeError::Banned => Code::Denied,
         NodeError::TwoSessions | NodeError::NotAsked => Code::Conflict,
         NodeError::Unknown(_) => Code::NotFound,
         NodeError::Certificate(_) => Code::Broken,

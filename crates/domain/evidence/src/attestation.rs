@@ -50,6 +50,14 @@ pub enum AttestationError {
         /// What the inventory wants.
         expected: &'static str,
     },
+    /// Fault: the node, or whoever keeps the inventory: it is not where it should be.
+    #[error("address {remote} is not one of site `{site}`")]
+    OtherNetwork {
+        /// The site with the prefixes.
+        site: LocationName,
+        /// Where the connection comes from.
+        remote: std::net::IpAddr,
+    },
     /// Fault: the node.
     #[error("the `{what}` that the node sent can't be read")]
     Malformed {

@@ -86,7 +86,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .refuse_if(refusal);
         let intent = self.intent(&at, &credential, &verdict, verifier);
         let logged = self
-            .ledger
             .commit(verdict, vec![Effect::Lease(intent.clone())])
             .await?;
         match found {
@@ -316,6 +315,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// Sweeps for ever: at once when told, and every second.
     pub async fn sweep_forever(self: Arc<Self>) {
         loop {
+            if let Err(error) = self.aggregate_denials().await {
+                tracing::warn!(error = %crate::nodes::chain(&error), "denials are not counted in the ledger yet");
+            }
             if let Err(error) = self.sweep_once().await {
                 tracing::warn!(error = %crate::nodes::chain(&error), "sweep incomplete");
             }

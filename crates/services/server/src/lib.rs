@@ -1,5 +1,6 @@
 //! The server: enrols nodes, decides and releases, governs. Only the order of steps lives here: no HTTP, no SQL.
 
+mod budget;
 pub mod codes;
 pub mod genesis;
 pub mod govern;

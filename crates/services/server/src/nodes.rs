@@ -1,6 +1,6 @@
 //! Nodes: attestation, fresh quotes, tokens, bans. The proofs come from `evidence`; this is the order of steps.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::PoisonError, time::Duration};
 
 use estate::{Attest, Digest, Epoch, NodeName, Timestamp};
 use evidence::{
@@ -38,6 +38,8 @@ pub struct Hello {
     pub hpke_key: Confirmation,
     /// TLS exporter of the connection.
     pub exporter: [u8; 32],
+    /// Where the connection comes from.
+    pub remote: IpAddr,
     /// How it proves itself.
     pub means: Means,
 }
@@ -145,6 +147,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             statement_key,
             hpke_key,
             exporter,
+            remote,
             means,
         } = hello;
         let row = self.store.node(&node).await?;
@@ -165,7 +168,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             exporter,
         };
         let stage = match self.enrolled(&node) {
-            Some(enrolled) => self.stage(means, binding, enrolled),
+            Some(enrolled) => self
+                .check_origin(&enrolled, remote)
+                .and_then(|()| self.stage(means, binding, enrolled)),
             None => Err(AttestationError::NotEnrolled(node.clone())),
         };
         match stage {
@@ -181,6 +186,27 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 ))
             }
             Err(error) => Err(self.refuse(&node, error, Vec::new()).await?),
+        }
+    }
+
+    /// Source prefixes of the node's site, where the inventory has any: a cheap second opinion on the place.
+    fn check_origin(&self, enrolled: &Enrolled, remote: IpAddr) -> Result<(), AttestationError> {
+        let world = self.world();
+        let Some(location) = &enrolled.location else {
+            return Ok(());
+        };
+        let mut sites = world
+            .estate
+            .ancestors(location)
+            .filter(|place| !place.prefixes.is_empty());
+        match sites.next() {
+            Some(site) if !site.prefixes.iter().any(|prefix| prefix.contains(remote)) => {
+                Err(AttestationError::OtherNetwork {
+                    site: site.name.clone(),
+                    remote,
+                })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -203,6 +229,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 )?;
                 Ok((Stage::Tpm(Box::new(session)), challenge))
             }
+            Means::Token { .. } if !self.lab => Err(AttestationError::OtherAttestor {
+                node: enrolled.node,
+                expected: "tpm",
+            }),
             Means::Token {
                 token,
                 node_key_spki,

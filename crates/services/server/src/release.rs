@@ -1,6 +1,6 @@
 //! The release path for node and workload: verify, decide, commit, release. There is no second one.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use custody::{OpenedPacket, Released, Undelivered};
 use estate::{IdentityFacts, Timestamp};
@@ -8,12 +8,16 @@ use evidence::{
     AttestedNode, RequestError, Session, Statement,
     request::{Canonical, IssueRequest, OpenRequest, ReadRequest, StartRequest, SvidRequest},
 };
-use ledger::{Commitment, JournalError, LoggedDenial, LoggedPermit, NotReleased};
+use ledger::{
+    Act, ActKind, Actor, Commitment, Effect, JournalError, LoggedDenial, LoggedPermit, NotRecorded,
+    NotReleased,
+};
 use oci_crypt::{SeenDescriptor, SeenPlace};
 use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subject, Verdict};
 use spiffe_id::SpiffeId;
 
 use crate::{
+    budget::DenialBudget,
     ports::{AccountError, DatabaseAccounts, Store, StoreError},
     server::Server,
     world::World,
@@ -92,6 +96,9 @@ pub(crate) struct Circumstances {
 
 impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub(crate) async fn circumstances(&self, on: &Session) -> Result<Circumstances, ReleaseError> {
+        if !self.budget().admits(on.node(), self.now()) {
+            return Err(ReleaseError::Busy);
+        }
         let node = self
             .attested(on.node())
             .await?
@@ -101,6 +108,38 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             node,
             now: self.now(),
         })
+    }
+
+    /// The one way of this service into the ledger: what was denied counts against the node's budget.
+    pub(crate) async fn commit<K: Kind>(
+        &self,
+        verdict: Verdict<K>,
+        effects: Vec<Effect>,
+    ) -> Result<LoggedPermit<K>, ReleaseError> {
+        match self.ledger.commit(verdict, effects).await {
+            Err(NotReleased::Denied(denied)) => {
+                let node = &denied.denial.subject.node.name;
+                self.budget().spend(node, self.now());
+                Err(ReleaseError::Denied(denied))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn budget(&self) -> MutexGuard<'_, DenialBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes one leaf for each node whose denials went beyond its budget.
+    pub(crate) async fn aggregate_denials(&self) -> Result<(), NotRecorded> {
+        let overdue = self.budget().overdue(self.now());
+        for (node, count) in overdue {
+            let act = Act::new(ActKind::DenialsAggregated, Actor::Authority)
+                .field("node", node.to_string())
+                .field("count", count);
+            let _logged = self.ledger.record(act).await?;
+        }
+        Ok(())
     }
 
     /// Verified evidence, then policy: the verdict that the ledger will hold.
@@ -165,7 +204,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let verdict = self
             .verdict(&at, on, statement, canonical, request)
             .refuse_if(no_key);
-        let logged = self.ledger.commit(verdict, Vec::new()).await?;
+        let logged = self.commit(verdict, Vec::new()).await?;
         self.deliver(custody.release(logged, &secret)).await
     }
 
@@ -195,7 +234,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             false => self.unknown(&at, "image set", request.target().to_string()),
         };
         let verdict = verdict.refuse_if(refusal.map(DenialReason::Binding));
-        let logged: LoggedPermit<Open> = self.ledger.commit(verdict, Vec::new()).await?;
+        let logged: LoggedPermit<Open> = self.commit(verdict, Vec::new()).await?;
         match opened {
             Ok(opened) => self.deliver(custody.open_image_key(logged, &opened)).await,
             Err(error) => {
@@ -218,7 +257,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let body = StartRequest::from_canonical(canonical)?;
         let at = self.circumstances(on).await?;
         let verdict = self.verdict(&at, on, statement, canonical, Request::start(body));
-        let logged: LoggedPermit<Start> = self.ledger.commit(verdict, Vec::new()).await?;
+        let logged: LoggedPermit<Start> = self.commit(verdict, Vec::new()).await?;
         Ok(Answer {
             commitment: logged.into_commitment(),
             payload: Payload::Plain(Vec::new()),
@@ -240,7 +279,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let svid = body.svid.clone();
         let serial = self.serial();
         let verdict = self.verdict(&at, on, statement, canonical, Request::issue(body));
-        let logged: LoggedPermit<Issue> = self.ledger.commit(verdict, Vec::new()).await?;
+        let logged: LoggedPermit<Issue> = self.commit(verdict, Vec::new()).await?;
         match self.sign(&at, &logged, &svid, serial) {
             Ok(parts) => Ok(Answer {
                 commitment: logged.commitment().clone(),
@@ -311,8 +350,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 
     /// Commits a verdict that is a denial by construction.
     pub(crate) async fn denied<K: Kind>(&self, verdict: Verdict<K>) -> ReleaseError {
-        match self.ledger.commit(verdict, Vec::new()).await {
-            Err(error) => error.into(),
+        match self.commit(verdict, Vec::new()).await {
+            Err(error) => error,
             Ok(_) => ReleaseError::Undelivered("a denial was recorded as a permit".to_owned()),
         }
     }

@@ -88,6 +88,8 @@ pub struct Server<S, A> {
     custody: RwLock<Arc<Custody>>,
     /// Nonces of quotes that were asked for and not answered yet, by node. Short-lived; lost at a restart.
     pub(crate) nonces: Mutex<BTreeMap<NodeName, crate::nodes::PendingQuote>>,
+    /// Denials by node.
+    pub(crate) budget: Mutex<crate::budget::DenialBudget>,
     /// Live directive streams by node: two at once with one endorsement key end both.
     pub(crate) streams: Mutex<BTreeMap<NodeName, u64>>,
 }
@@ -148,6 +150,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             world: RwLock::new(world),
             custody: RwLock::new(Arc::new(custody)),
             nonces: Mutex::default(),
+            budget: Mutex::default(),
             streams: Mutex::default(),
         }))
     }
