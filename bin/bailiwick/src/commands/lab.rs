@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 
 use folder::LabFolder;
 use node::{LabNode, NODES};
-use processes::{Part, background, own_command};
+use processes::{background, own_command};
 
 /// A whole trust domain on this machine, to try things with.
 #[derive(Debug, Args)]
@@ -98,24 +98,46 @@ impl FromStr for NodeSocket {
         if !NODES.iter().any(|known| known.name == node) {
             return Err(format!("the lab has no node `{node}`"));
         }
-        Ok(Self { node: node.to_owned(), socket: socket.into() })
+        Ok(Self {
+            node: node.to_owned(),
+            socket: socket.into(),
+        })
     }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
     match args.command {
-        LabCommand::Up { dir, run_dir, containerds, port } => up(&dir, run_dir, &containerds, port),
+        LabCommand::Up {
+            dir,
+            run_dir,
+            containerds,
+            port,
+        } => up(&dir, run_dir, &containerds, port),
         LabCommand::Down { dir, purge } => down(&LabFolder::existing(&dir)?, purge),
         LabCommand::Status { dir } => status(&LabFolder::existing(&dir)?),
-        LabCommand::Reboot { dir, node, kernel } => reboot(&LabFolder::existing(&dir)?, &node, &kernel),
+        LabCommand::Reboot { dir, node, kernel } => {
+            reboot(&LabFolder::existing(&dir)?, &node, &kernel)
+        }
     }
 }
 
-fn up(dir: &Path, run_dir: Option<PathBuf>, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Result<()> {
+fn up(
+    dir: &Path,
+    run_dir: Option<PathBuf>,
+    containerds: &[NodeSocket],
+    port: Option<u16>,
+) -> anyhow::Result<()> {
     let lab = LabFolder::made(dir, run_dir.as_deref())?;
-    eprintln!("this is a lab: its keys lie in `{}`, and nobody outside should trust them", lab.path().display());
-    if let Some(part) = lab.parts().into_iter().find(|part| part.running().is_some()) {
+    eprintln!(
+        "this is a lab: its keys lie in `{}`, and nobody outside should trust them",
+        lab.path().display()
+    );
+    if let Some(part) = lab
+        .parts()
+        .into_iter()
+        .find(|part| part.running().is_some())
+    {
         bail!("`{}` runs already: `bailiwick lab down` first", part.name());
     }
     let manufacturer = tpm::lab::Manufacturer::at(&lab.join("manufacturer"))?;
@@ -126,7 +148,10 @@ fn up(dir: &Path, run_dir: Option<PathBuf>, containerds: &[NodeSocket], port: Op
     start_server(&lab, port)?;
     apply_estate(&lab)?;
     for node in &NODES {
-        let socket = containerds.iter().find(|given| given.node == node.name).map(|given| given.socket.clone());
+        let socket = containerds
+            .iter()
+            .find(|given| given.node == node.name)
+            .map(|given| given.socket.clone());
         node.configure(&lab, socket)?;
         node.start_agent(&lab)?;
     }
@@ -147,7 +172,9 @@ fn start_server(lab: &LabFolder, port: Option<u16>) -> anyhow::Result<()> {
     }
     let part = lab.server();
     background(&part, ["server", "run", "--config"], &config)?;
-    part.wait_until("serves", PATIENCE, || std::os::unix::net::UnixStream::connect(lab.admin_socket()).is_ok())
+    part.wait_until("serves", PATIENCE, || {
+        std::os::unix::net::UnixStream::connect(lab.admin_socket()).is_ok()
+    })
 }
 
 /// The estate of the folder, unless it is in force already.
@@ -157,7 +184,8 @@ fn apply_estate(lab: &LabFolder) -> anyhow::Result<()> {
         return Ok(());
     }
     lab.ask_server(&["apply", "-f", &lab.join("estate").display().to_string()])?;
-    std::fs::write(&applied, "the first estate was applied\n").context("can't write into the lab's folder")
+    std::fs::write(&applied, "the first estate was applied\n")
+        .context("can't write into the lab's folder")
 }
 
 fn down(lab: &LabFolder, purge: bool) -> anyhow::Result<()> {
@@ -179,14 +207,24 @@ fn status(lab: &LabFolder) -> anyhow::Result<()> {
         let pid = part.running();
         let state = if pid.is_some() { "running" } else { "ended" };
         let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        println!("{:<18} {state:<9} {pid:<8} {}", part.name(), lab.place_of(&part));
+        println!(
+            "{:<18} {state:<9} {pid:<8} {}",
+            part.name(),
+            lab.place_of(&part)
+        );
     }
-    eprintln!("hint: bailiwick node list --socket {}", lab.admin_socket().display());
+    eprintln!(
+        "hint: bailiwick node list --socket {}",
+        lab.admin_socket().display()
+    );
     Ok(())
 }
 
 fn reboot(lab: &LabFolder, name: &str, kernel: &str) -> anyhow::Result<()> {
-    let node: &LabNode = NODES.iter().find(|node| node.name == name).with_context(|| format!("the lab has no node `{name}`"))?;
+    let node: &LabNode = NODES
+        .iter()
+        .find(|node| node.name == name)
+        .with_context(|| format!("the lab has no node `{name}`"))?;
     lab.agent(node.name).stop()?;
     lab.tpm(node.name).stop()?;
     let manufacturer = tpm::lab::Manufacturer::at(&lab.join("manufacturer"))?;
@@ -197,7 +235,8 @@ fn reboot(lab: &LabFolder, name: &str, kernel: &str) -> anyhow::Result<()> {
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("can't bind a port of loopback")?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("can't bind a port of loopback")?;
     Ok(listener.local_addr().context("can't read the port")?.port())
 }
 

@@ -19,18 +19,26 @@ pub(super) fn write(lab: &LabFolder) -> anyhow::Result<()> {
     for (name, text) in FILES {
         let mut text = (*text).to_owned();
         for node in &NODES {
-            text = text.replace(&format!("@{}@", node.name), &format!("sha256:{}", hex::encode(node.endorsement_key(lab)?)));
+            text = text.replace(
+                &format!("@{}@", node.name),
+                &format!("sha256:{}", hex::encode(node.endorsement_key(lab)?)),
+            );
         }
         write_file(&folder.join(name), text.as_bytes(), 0o644)?;
     }
-    write_file(&folder.join("events/lab.toml"), boot_state()?.as_bytes(), 0o644)
+    write_file(
+        &folder.join("events/lab.toml"),
+        boot_state()?.as_bytes(),
+        0o644,
+    )
 }
 
 /// The registers as they are after the boot.
 fn boot_state() -> anyhow::Result<String> {
     let pcrs = tpm::lab::boot_pcrs(PcrBank::Sha256)?;
     let values = tpm::lab::boot_log(KERNEL).replayed_values(&pcrs)?;
-    let mut text = format!("# As after a boot of {KERNEL} that `bailiwick lab` plays.\nversion = 1\n[pcr]\n");
+    let mut text =
+        format!("# As after a boot of {KERNEL} that `bailiwick lab` plays.\nversion = 1\n[pcr]\n");
     for (pcr, value) in values.iter() {
         writeln!(text, "{pcr} = \"{}\"", hex::encode(value)).context("a text can't be written")?;
     }
@@ -44,8 +52,14 @@ const FILES: &[(&str, &str)] = &[
     ("images.toml", include_str!("estate/images.toml")),
     ("identities.toml", include_str!("estate/identities.toml")),
     ("credentials.toml", include_str!("estate/credentials.toml")),
-    ("policies/medical-records.cedar", include_str!("estate/policies/medical-records.cedar")),
-    ("tests/medical-records.toml", include_str!("estate/tests/medical-records.toml")),
+    (
+        "policies/medical-records.cedar",
+        include_str!("estate/policies/medical-records.cedar"),
+    ),
+    (
+        "tests/medical-records.toml",
+        include_str!("estate/tests/medical-records.toml"),
+    ),
 ];
 
 #[cfg(test)]
@@ -53,22 +67,32 @@ mod tests {
     use super::*;
 
     fn files() -> Vec<(String, String)> {
-        let key = |text: &str, node: &str, fill: &str| text.replace(&format!("@{node}@"), &format!("sha256:{}", fill.repeat(64)));
+        let key = |text: &str, node: &str, fill: &str| {
+            text.replace(&format!("@{node}@"), &format!("sha256:{}", fill.repeat(64)))
+        };
         let files = FILES.iter().map(|(name, text)| {
-            ((*name).to_owned(), key(&key(text, "dal05-n01", "1"), "fra02-n01", "2"))
+            (
+                (*name).to_owned(),
+                key(&key(text, "dal05-n01", "1"), "fra02-n01", "2"),
+            )
         });
-        files.chain([("events/lab.toml".to_owned(), boot_state().unwrap())]).collect()
+        files
+            .chain([("events/lab.toml".to_owned(), boot_state().unwrap())])
+            .collect()
     }
 
     #[test]
     fn the_estate_of_the_lab_is_read_and_its_tests_pass() {
-        let estate = estate::Estate::load(&files()).unwrap();
+        let estate = estate::Estate::parse(&files()).unwrap();
         assert_eq!(estate.nodes().count(), NODES.len());
         let policies = policy::Policies::load(&estate, estate::PolicyVersion(1)).unwrap();
         let report = policies.test(estate::Timestamp::from_millis(0));
         assert!(!report.results.is_empty());
         for result in report.results {
-            assert!(matches!(result.verdict, policy::TestVerdict::Passed { .. }), "{result:?}");
+            assert!(
+                matches!(result.verdict, policy::TestVerdict::Passed { .. }),
+                "{result:?}"
+            );
         }
     }
 }

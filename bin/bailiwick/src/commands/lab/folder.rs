@@ -25,7 +25,11 @@ impl LabFolder {
     /// The folder, made if need be.
     pub(super) fn made(path: &Path, run: Option<&Path>) -> anyhow::Result<Self> {
         let failed = |path: &Path| format!("can't make `{}`", path.display());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| failed(path))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| failed(path))?;
         let path = fs::canonicalize(path).with_context(|| failed(path))?;
         let run = run.map_or_else(|| path.join("run"), Path::to_owned);
         fs::create_dir_all(&run).with_context(|| failed(&run))?;
@@ -39,7 +43,10 @@ impl LabFolder {
         let missing = || format!("there is no lab in `{}`", path.display());
         let path = fs::canonicalize(path).with_context(missing)?;
         let run = fs::read_to_string(path.join(RUN)).with_context(missing)?;
-        Ok(Self { path, run: run.into() })
+        Ok(Self {
+            path,
+            run: run.into(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -100,9 +107,16 @@ impl LabFolder {
     pub(super) fn write_server_config(&self, listen: SocketAddr) -> anyhow::Result<()> {
         let mut passphrase = [0; 32];
         ledger::Entropy::fill(&crate::system::SystemEntropy, &mut passphrase);
-        write(&self.join("passphrase"), hex::encode(passphrase).as_bytes(), 0o600)?;
+        write(
+            &self.join("passphrase"),
+            hex::encode(passphrase).as_bytes(),
+            0o600,
+        )?;
         let text = |path: PathBuf| toml::Value::from(path.display().to_string());
-        let kek = table([("provider", "passphrase-file".into()), ("path", text(self.join("passphrase")))]);
+        let kek = table([
+            ("provider", "passphrase-file".into()),
+            ("path", text(self.join("passphrase"))),
+        ]);
         let config = table([
             ("trust_domain", TRUST_DOMAIN.into()),
             ("tenant", "hospital".into()),
@@ -111,10 +125,14 @@ impl LabFolder {
             ("head_file", text(self.join("head"))),
             ("socket", text(self.admin_socket())),
             ("listen", listen.to_string().into()),
-            ("manufacturers", vec![text(self.join("manufacturer/manufacturer.pem"))].into()),
+            (
+                "manufacturers",
+                vec![text(self.join("manufacturer/manufacturer.pem"))].into(),
+            ),
             ("kek", kek.into()),
         ]);
-        let config = toml::to_string(&config).context("the server's configuration can't be written")?;
+        let config =
+            toml::to_string(&config).context("the server's configuration can't be written")?;
         write(&self.server_config(), config.as_bytes(), 0o600)
     }
 
@@ -127,7 +145,8 @@ impl LabFolder {
     /// What the ledger's checkpoints are verified with.
     pub(super) fn ledger_key(&self) -> anyhow::Result<String> {
         let file = self.join("server/ledger.key");
-        let key = fs::read_to_string(&file).with_context(|| format!("can't read `{}`", file.display()))?;
+        let key = fs::read_to_string(&file)
+            .with_context(|| format!("can't read `{}`", file.display()))?;
         Ok(key.trim().to_owned())
     }
 
@@ -153,7 +172,10 @@ impl LabFolder {
 
 /// A table of TOML.
 pub(super) fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// Writes a file with a mode.

@@ -10,7 +10,7 @@ use tpm::{
 
 use super::{
     PATIENCE,
-    folder::{LabFolder, TRUST_DOMAIN, AGENT_SOCKET, table, write},
+    folder::{AGENT_SOCKET, LabFolder, TRUST_DOMAIN, table, write},
     processes::background,
 };
 
@@ -22,19 +22,27 @@ pub(super) struct LabNode {
 }
 
 /// The machines of the lab.
-pub(super) const NODES: [LabNode; 2] = [LabNode { name: "dal05-n01" }, LabNode { name: "fra02-n01" }];
+pub(super) const NODES: [LabNode; 2] =
+    [LabNode { name: "dal05-n01" }, LabNode { name: "fra02-n01" }];
 /// The kernel that the boot profile accepts.
 pub(super) const KERNEL: &str = "6.1.0-18-amd64";
 
 impl LabNode {
     /// Starts the TPM and plays a boot into it, as firmware and loaders do before anything else runs.
-    pub(super) fn switch_on(&self, lab: &LabFolder, manufacturer: &Manufacturer, kernel: &str) -> anyhow::Result<()> {
+    pub(super) fn switch_on(
+        &self,
+        lab: &LabFolder,
+        manufacturer: &Manufacturer,
+        kernel: &str,
+    ) -> anyhow::Result<()> {
         let software = manufacturer.make(&lab.node(self.name).join("tpm"), self.name)?;
         let running = software.start_on_socket()?;
         let log = boot_log(kernel);
         play(&running.connect()?, &log)?;
         write(&self.event_log(lab), &log.to_bytes(), 0o600)?;
-        let pid = running.detach().context("the software TPM has no process")?;
+        let pid = running
+            .detach()
+            .context("the software TPM has no process")?;
         lab.tpm(self.name).record(pid)
     }
 
@@ -45,7 +53,11 @@ impl LabNode {
     }
 
     /// Writes the agent's configuration anew. Without a runtime the agent knows no workloads.
-    pub(super) fn configure(&self, lab: &LabFolder, containerd: Option<PathBuf>) -> anyhow::Result<()> {
+    pub(super) fn configure(
+        &self,
+        lab: &LabFolder,
+        containerd: Option<PathBuf>,
+    ) -> anyhow::Result<()> {
         let folder = lab.node(self.name);
         let text = |path: PathBuf| toml::Value::from(path.display().to_string());
         let attestor = table([
@@ -59,14 +71,21 @@ impl LabNode {
             ("servers", vec![lab.server_address()?.to_string()].into()),
             ("roots", text(lab.join("server/root.pem"))),
             ("state", text(folder.join("state"))),
-            ("containerd", text(containerd.unwrap_or_else(|| folder.join("containerd.sock")))),
-            ("workload_socket", text(lab.run_of(self.name).join(AGENT_SOCKET))),
+            (
+                "containerd",
+                text(containerd.unwrap_or_else(|| folder.join("containerd.sock"))),
+            ),
+            (
+                "workload_socket",
+                text(lab.run_of(self.name).join(AGENT_SOCKET)),
+            ),
             ("key_socket", text(folder.join(KEY_SOCKET))),
             ("ledger_key", lab.ledger_key()?.into()),
             ("allow_lab", true.into()),
             ("attestor", attestor.into()),
         ]);
-        let config = toml::to_string(&config).context("the agent's configuration can't be written")?;
+        let config =
+            toml::to_string(&config).context("the agent's configuration can't be written")?;
         write(&folder.join(CONFIG), config.as_bytes(), 0o600)
     }
 
@@ -74,16 +93,26 @@ impl LabNode {
     pub(super) fn start_agent(&self, lab: &LabFolder) -> anyhow::Result<()> {
         let folder = lab.node(self.name);
         for folder in [folder.join("state"), lab.run_of(self.name)] {
-            fs::create_dir_all(&folder).with_context(|| format!("can't make `{}`", folder.display()))?;
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("can't make `{}`", folder.display()))?;
         }
-        background(&lab.agent(self.name), ["agent", "run", "--config"], &folder.join(CONFIG))
+        background(
+            &lab.agent(self.name),
+            ["agent", "run", "--config"],
+            &folder.join(CONFIG),
+        )
     }
 
     /// Waits until workloads and decoders can ask the agent.
     pub(super) fn await_sockets(&self, lab: &LabFolder) -> anyhow::Result<()> {
-        let sockets = [lab.run_of(self.name).join(AGENT_SOCKET), lab.node(self.name).join(KEY_SOCKET)];
+        let sockets = [
+            lab.run_of(self.name).join(AGENT_SOCKET),
+            lab.node(self.name).join(KEY_SOCKET),
+        ];
         let part = lab.agent(self.name);
-        part.wait_until("listens", PATIENCE, || sockets.iter().all(|socket| socket.exists()))
+        part.wait_until("listens", PATIENCE, || {
+            sockets.iter().all(|socket| socket.exists())
+        })
     }
 
     fn address(&self, lab: &LabFolder) -> TpmAddress {

@@ -22,7 +22,10 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn new(name: &str, folder: &Path) -> Self {
-        Self { name: name.to_owned(), folder: folder.to_owned() }
+        Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -39,14 +42,17 @@ impl Part {
 
     /// Keeps which process it is.
     pub(super) fn record(&self, pid: u32) -> anyhow::Result<()> {
-        let started = start_time(pid).with_context(|| format!("`{}` ended at once: {}", self.name, self.last_words()))?;
+        let started = start_time(pid)
+            .with_context(|| format!("`{}` ended at once: {}", self.name, self.last_words()))?;
         fs::write(self.pid_file(), format!("{pid} {started}\n"))
             .with_context(|| format!("can't write `{}`", self.pid_file().display()))
     }
 
     /// Ends it, gently first; whether it ran.
     pub(super) fn stop(&self) -> anyhow::Result<bool> {
-        let Some(pid) = self.running() else { return Ok(false) };
+        let Some(pid) = self.running() else {
+            return Ok(false);
+        };
         for (signal, patience) in [(Signal::TERM, 100), (Signal::KILL, 100)] {
             if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
                 // It may end by itself just now.
@@ -64,7 +70,12 @@ impl Part {
     }
 
     /// Waits for a state of it.
-    pub(super) fn wait_until(&self, what: &str, patience: Duration, reached: impl Fn() -> bool) -> anyhow::Result<()> {
+    pub(super) fn wait_until(
+        &self,
+        what: &str,
+        patience: Duration,
+        reached: impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
         let looks = patience.as_millis() / PAUSE.as_millis();
         for _ in 0..looks {
             if reached() {
@@ -75,7 +86,11 @@ impl Part {
             }
             sleep(PAUSE);
         }
-        bail!("waited {patience:?} in vain until `{}` {what}: {}", self.name, self.last_words())
+        bail!(
+            "waited {patience:?} in vain until `{}` {what}: {}",
+            self.name,
+            self.last_words()
+        )
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -99,31 +114,60 @@ impl Part {
 }
 
 /// Starts a command of this program in the background; its output goes to a log in the lab's folder.
-pub(super) fn background<const N: usize>(part: &Part, words: [&str; N], config: &Path) -> anyhow::Result<()> {
+pub(super) fn background<const N: usize>(
+    part: &Part,
+    words: [&str; N],
+    config: &Path,
+) -> anyhow::Result<()> {
     let log = part.log_file();
     let failed = || format!("can't write `{}`", log.display());
-    let out = fs::OpenOptions::new().create(true).append(true).open(&log).with_context(failed)?;
+    let out = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(failed)?;
     let err = out.try_clone().with_context(failed)?;
     let mut command = Command::new(own_program()?);
     command.args(words).arg(config);
     // Of its own group: Ctrl-C in the terminal is not meant for it.
-    command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
-    let child = command.spawn().with_context(|| format!("can't start `{}`", part.name))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0);
+    let child = command
+        .spawn()
+        .with_context(|| format!("can't start `{}`", part.name))?;
     part.record(child.id())
 }
 
 /// Runs a command of this program to its end.
 pub(super) fn own_command<const N: usize>(words: [&str; N], config: &Path) -> anyhow::Result<()> {
-    own_command_words(words.into_iter().map(OsStr::new).chain([config.as_os_str()]))
+    own_command_words(
+        words
+            .into_iter()
+            .map(OsStr::new)
+            .chain([config.as_os_str()]),
+    )
 }
 
 /// As [`own_command`], from words alone.
-pub(super) fn own_command_words(words: impl IntoIterator<Item: AsRef<OsStr>>) -> anyhow::Result<()> {
+pub(super) fn own_command_words(
+    words: impl IntoIterator<Item: AsRef<OsStr>>,
+) -> anyhow::Result<()> {
     let mut command = Command::new(own_program()?);
-    let output = command.args(words).stdin(Stdio::null()).output().context("can't start another process of this program")?;
+    let output = command
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .context("can't start another process of this program")?;
     if !output.status.success() {
         let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-        bail!("`bailiwick {}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "`bailiwick {}` failed: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }

@@ -1,0 +1,228 @@
+//! `bailiwick agent run|identify`.
+
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+
+use agent::{Agent, AgentConfig as Settings, ports::NodeKeys};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use containers::{Config as RuntimeConfig, Containers, NodeProbe, PlatformMount, Subject};
+use peer::Peer;
+use rpc::{
+    key_socket,
+    link::{FileCheckpoints, FileNodeKeys, RpcConnector, ServerAddress},
+    unix::{self, Access},
+    workload::{self, WorkloadSettings},
+};
+use tpm::TpmNodeKeys;
+
+use crate::{
+    config::{self, AgentConfig, AttestorConfig},
+    system::SystemClock,
+};
+
+/// Runs on a node: attests it, measures the processes on it, and carries what they are given.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    #[command(subcommand)]
+    command: AgentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Serves the workloads and decoders of this node until it is told to stop.
+    ///
+    /// Example: bailiwick agent run --config /etc/bailiwick/agent.toml
+    Run {
+        /// The agent's configuration.
+        #[arg(long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Prints this node's lines for `inventory.toml`, with the hash of its endorsement key.
+    ///
+    /// Example: bailiwick agent identify --config /etc/bailiwick/agent.toml
+    Identify {
+        /// The agent's configuration.
+        #[arg(long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
+    match args.command {
+        AgentCommand::Run { config } => serve(config::read(&config)?).await,
+        AgentCommand::Identify { config } => identify(config::read(&config)?),
+    }
+}
+
+/// A process at the other end of a socket, held by its pidfd.
+struct Caller(Peer);
+
+impl Subject for Caller {
+    fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+    fn uid(&self) -> u32 {
+        self.0.uid()
+    }
+    fn cgroup(&self) -> io::Result<String> {
+        let cgroup = self.0.process().cgroup().map_err(io::Error::other)?;
+        Ok(cgroup.path().to_owned())
+    }
+    fn still_alive(&self) -> bool {
+        self.0.still_alive()
+    }
+}
+
+async fn serve(config: AgentConfig) -> anyhow::Result<()> {
+    make_private(&config.state)?;
+    let keys = node_keys(&config)?;
+    let connector = connector(&config, Arc::clone(&keys))?;
+    let containers = Containers::new(runtime(&config))?;
+    tokio::spawn({
+        let containers = containers.clone();
+        async move { containers.watch().await }
+    });
+    let checkpoints = Arc::new(FileCheckpoints::at(config.state.join("checkpoint")));
+    let probe = NodeProbe::<Caller>::new(containers);
+    let agent = Agent::build(
+        settings(&config)?,
+        connector,
+        probe,
+        keys,
+        Arc::new(SystemClock),
+        checkpoints,
+    );
+    let workloads = unix::listen(&config.workload_socket, Access::Everybody)?;
+    let decoders = unix::listen(&config.key_socket, Access::Root)?;
+    let now = Arc::new(|| SystemClock.timestamp());
+    let attesting = tokio::spawn(Arc::clone(&agent).run_forever());
+    let opening = tokio::spawn(key_socket::serve(
+        Arc::clone(&agent),
+        decoders,
+        Caller,
+        crate::shutdown(),
+    ));
+    let serving = workload::serve(
+        agent,
+        workloads,
+        Caller,
+        WorkloadSettings::new(now),
+        crate::shutdown(),
+    );
+    eprintln!(
+        "node {} serves {} and {}",
+        config.node,
+        config.workload_socket.display(),
+        config.key_socket.display()
+    );
+    tokio::select! {
+        served = serving => served?,
+        ended = attesting => bail!("the agent stopped attesting{}", ended.err().map(|e| format!(": {e}")).unwrap_or_default()),
+    }
+    let _ = opening.await;
+    eprintln!("stopping");
+    Ok(())
+}
+
+fn identify(config: AgentConfig) -> anyhow::Result<()> {
+    let keys = node_keys(&config)?;
+    println!("[node.{}]", config.node);
+    match keys.identify()? {
+        agent::ports::Identification::Tpm {
+            ek_public,
+            ek_chain,
+            ..
+        } => {
+            let ek = tpm_quote::PublicArea::parse(&ek_public)?;
+            println!("ek = \"{}\"", estate::Digest::from_bytes(ek.spki_sha256()));
+            if ek_chain.is_empty() {
+                eprintln!("warning: the TPM holds no certificate of its manufacturer");
+            }
+        }
+        agent::ports::Identification::Token(_) => println!("attest = \"join-token\""),
+    }
+    eprintln!("hint: add `cluster`, `location` and `boot`, then `bailiwick apply`");
+    Ok(())
+}
+
+fn settings(config: &AgentConfig) -> anyhow::Result<Settings> {
+    let ledger_key = config.ledger_key.as_deref().map(str::parse).transpose();
+    Ok(Settings {
+        node: config.node.clone(),
+        trust_domain: config.trust_domain.clone(),
+        ledger_key: ledger_key.context("`ledger_key` is not a checkpoint verifier key")?,
+        allow_lab: config.allow_lab,
+        max_offline: Duration::from_secs(config.max_offline_seconds),
+    })
+}
+
+fn node_keys(config: &AgentConfig) -> anyhow::Result<Arc<dyn NodeKeys>> {
+    Ok(match &config.attestor {
+        AttestorConfig::Tpm { address, event_log } => {
+            let address = address
+                .parse()
+                .context("`address` is not the address of a TPM")?;
+            Arc::new(TpmNodeKeys::open(
+                &address,
+                event_log,
+                &config.state.join("node-key"),
+            )?)
+        }
+        AttestorConfig::JoinToken { token_file } => Arc::new(FileNodeKeys::open(
+            &config.state.join("node-key.pk8"),
+            token_file,
+        )?),
+    })
+}
+
+fn connector(config: &AgentConfig, keys: Arc<dyn NodeKeys>) -> anyhow::Result<RpcConnector> {
+    let servers: Result<Vec<ServerAddress>, _> =
+        config.servers.iter().map(|server| server.parse()).collect();
+    let text = fs::read(&config.roots)
+        .with_context(|| format!("can't read `{}`", config.roots.display()))?;
+    let roots: Vec<Vec<u8>> = pem::parse_many(&text)
+        .with_context(|| format!("`{}` holds no certificates", config.roots.display()))?
+        .into_iter()
+        .filter(|block| block.tag() == "CERTIFICATE")
+        .map(pem::Pem::into_contents)
+        .collect();
+    Ok(RpcConnector::new(
+        servers?,
+        &roots,
+        &config.trust_domain,
+        keys,
+    )?)
+}
+
+fn runtime(config: &AgentConfig) -> RuntimeConfig {
+    let source = config.workload_socket.display().to_string();
+    let mut platform_mounts: Vec<PlatformMount> = config
+        .workload_mounts
+        .iter()
+        .map(|destination| PlatformMount {
+            source: source.clone(),
+            destination: destination.clone(),
+        })
+        .collect();
+    platform_mounts.push(PlatformMount {
+        destination: source.clone(),
+        source,
+    });
+    RuntimeConfig {
+        socket: config.containerd.clone(),
+        platform_mounts,
+        runtime_binaries: Vec::new(),
+    }
+}
+
+fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("can't make `{}`", folder.display()))
+}
+
+const DEFAULT_CONFIG: &str = "/etc/bailiwick/agent.toml";

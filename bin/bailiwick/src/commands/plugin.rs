@@ -1,0 +1,29 @@
+//! `bailiwick plugin …`: what runtimes and image tools call. Not for people, and started before any run-time.
+
+pub(crate) mod containerd_decoder;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Called by container runtimes and image tools.
+#[derive(Debug, Args)]
+pub(crate) struct PluginArgs {
+    #[command(subcommand)]
+    command: PluginCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    ContainerdDecoder(containerd_decoder::ContainerdDecoderArgs),
+    #[command(hide = true)]
+    HoldStdout,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &PluginArgs) -> ExitCode {
+    match &args.command {
+        PluginCommand::ContainerdDecoder(args) => containerd_decoder::run(args),
+        PluginCommand::HoldStdout => containerd_decoder::hold_stdout(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Why a layer is not decrypted. The sentence reaches whoever pulls, through the runtime's error.
+
+use std::{error::Error, io, path::PathBuf};
+
+use oci_crypt::{AnnotationError, BindingMismatch, CipherError, OptionsError, PacketError};
+use rpc::{key_socket::KeySocketError, released::Untrusted};
+
+/// Nothing, or not the last piece, was released.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Refusal {
+    /// Fault: the client that pulled without the decryption plug-in, or whoever started this by hand.
+    #[error("no payload on file descriptor 3: the runtime did not say which layer this is")]
+    NoPayload,
+    /// Fault: the runtime, or whoever started this by hand.
+    #[error("the payload on file descriptor 3 is refused: {0}")]
+    Payload(&'static str),
+    /// Fault: whoever configured the stream processor.
+    #[error("a layer of type `{media_type}` is not encrypted")]
+    NotEncrypted {
+        /// The type.
+        media_type: String,
+    },
+    /// Fault: whoever wrote or altered the manifest.
+    #[error("the layer's annotations are refused")]
+    Annotations(#[source] AnnotationError),
+    /// Fault: none; the layer is encrypted to others.
+    #[error("no key at hand opens this layer, which has packets of {schemes}")]
+    NoKey {
+        /// The schemes.
+        schemes: String,
+    },
+    /// Fault: whoever made or altered the packet.
+    #[error("a key packet did not open")]
+    Packet(#[source] PacketError),
+    /// Fault: see the source.
+    #[error("no key was given")]
+    Agent(#[source] KeySocketError),
+    /// Fault: the agent or its server.
+    #[error("the key is not used")]
+    Untrusted(#[source] Untrusted),
+    /// Fault: whoever encrypted.
+    #[error("the key that was given is malformed")]
+    Options(#[source] OptionsError),
+    /// Fault: whoever configured the keys.
+    #[error("`{}` can't be used as a folder of keys: {why}", .path.display())]
+    Keys {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Fault: the authority that released it.
+    #[error("the key is not bound to a layer")]
+    Unbound,
+    /// Fault: whoever assembled the image.
+    #[error("this key belongs to another layer")]
+    Binding(#[source] BindingMismatch),
+    /// Fault: whoever sent the layer.
+    #[error("the layer ends after {found} bytes, it should have {expected}")]
+    Truncated {
+        /// Bytes that came.
+        found: u64,
+        /// Bytes in the descriptor.
+        expected: u64,
+    },
+    /// Fault: whoever sent the layer.
+    #[error("the layer is longer than the {expected} bytes of its descriptor")]
+    TooLong {
+        /// Bytes in the descriptor.
+        expected: u64,
+    },
+    /// Fault: whoever sent or changed the layer.
+    #[error("the layer's bytes are not those of its digest")]
+    Digest,
+    /// Fault: whoever changed the layer, or this machine.
+    #[error("the layer did not decrypt")]
+    Cipher(#[source] CipherError),
+    /// Fault: none; the layer's key is not bound to it, so all of it has to be verified first.
+    #[error(
+        "a layer of {size} bytes whose key is not bound to it is too large to be verified before it is used"
+    )]
+    TooLargeToVerify {
+        /// Its size.
+        size: u64,
+    },
+    /// Fault: this machine.
+    #[error("the ciphertext can't be put aside in `{}`", .path.display())]
+    Spool {
+        /// The folder.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Fault: the runtime.
+    #[error("the layer can't be read")]
+    Read(#[source] io::Error),
+    /// Fault: the runtime; it went away.
+    #[error("the plaintext can't be written")]
+    Write(#[source] io::Error),
+    /// Fault: this machine.
+    #[error("no key of our own could be made")]
+    NoRandomness,
+    /// Fault: whoever configured the decoder.
+    #[error("{0}")]
+    Option(String),
+}
+
+impl Refusal {
+    /// What may help.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoPayload => {
+                "pull through CRI with `key_model = \"node\"`; plain `ctr images pull` does not hand over the layer's annotations"
+            }
+            Self::NoKey { .. } => {
+                "encrypt to `bailiwick:IMAGE`, or put the private key into the folder of keys"
+            }
+            Self::Agent(KeySocketError::NoAgent { .. }) => {
+                "is `bailiwick agent run` running on this node?"
+            }
+            Self::Agent(KeySocketError::Denied { .. }) => {
+                "ask the data owner; `bailiwick policy explain` names the rule"
+            }
+            Self::Untrusted(Untrusted::Lab) => "a lab's keys are used only with `--lab`",
+            Self::TooLargeToVerify { .. } => {
+                "encrypt again with `bailiwick image encrypt`, which binds keys; or accept `--stream`"
+            }
+            Self::Binding(_) => {
+                "the image was assembled from parts of another one: `bailiwick image verify` shows which"
+            }
+            _ => return None,
+        })
+    }
+
+    /// The whole chain in one line, and the hint below.
+    pub(super) fn explain(&self) -> String {
+        let mut said = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            said.push_str(": ");
+            said.push_str(&error.to_string());
+            cause = error.source();
+        }
+        let hint = self
+            .hint()
+            .map(|hint| format!("\nhint: {hint}"))
+            .unwrap_or_default();
+        // Names in it were written by others; a terminal must not obey them.
+        let said: String = said
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect();
+        format!("bailiwick: {said}{hint}")
+    }
+}

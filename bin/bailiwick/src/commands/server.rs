@@ -1,0 +1,231 @@
+//! `bailiwick server init|run`.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use accounts::EstateAccounts;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use rcgen::KeyPair;
+use rpc::{listener::Door, nodes::NodeService};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use server::{Parts, Server, genesis, keyring, ports::KeyRow};
+use store::{Create, SqliteStore};
+
+use crate::{
+    config::{self, ServerConfig},
+    system::{SystemClock, SystemEntropy},
+};
+
+/// Makes and runs a server.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    #[command(subcommand)]
+    command: ServerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServerCommand {
+    /// Makes the keys of a trust domain, once. Prints what clients pin.
+    ///
+    /// Example: bailiwick server init --config /etc/bailiwick/server.toml
+    Init {
+        /// The server's configuration.
+        #[arg(long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// A lab, for ever: its trust domain ends in `.lab`, and production refuses it.
+        #[arg(long)]
+        lab: bool,
+    },
+    /// Serves nodes and people until it is told to stop.
+    ///
+    /// Example: bailiwick server run --config /etc/bailiwick/server.toml
+    Run {
+        /// The server's configuration.
+        #[arg(long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
+    match args.command {
+        ServerCommand::Init { config, lab } => init(config::read(&config)?, lab).await,
+        ServerCommand::Run { config } => serve(config::read(&config)?).await,
+    }
+}
+
+async fn init(config: ServerConfig, lab: bool) -> anyhow::Result<()> {
+    if lab != config.is_lab() {
+        bail!(
+            "trust domain `{}` and `--lab` do not fit: a lab's ends in `.lab`, and no other does",
+            config.trust_domain
+        );
+    }
+    config.check()?;
+    make_private(&config.data)?;
+    config.make_salt()?;
+    let kek = config.kek()?;
+    let (row, seed) = genesis::log_key(&kek, &SystemEntropy, &SystemClock)?;
+    let signer = tlog::Signer::from_seed(&origin(&config), &seed)?;
+    let ledger_key = signer.verifier_key().to_string();
+    let store = SqliteStore::open(config.store(Create::New), signer, Arc::new(SystemClock)).await?;
+    let store = Arc::new(store);
+    let entropy = Arc::new(SystemEntropy);
+    let genesis = genesis::begin(
+        Arc::clone(&store),
+        &kek,
+        row,
+        &config.trust_domain,
+        entropy,
+        &SystemClock,
+    )
+    .await?;
+    let root = server::ports::Store::key(store.as_ref(), keyring::ROOT, "")
+        .await?
+        .context("the root key is missing")?;
+    store.close().await;
+    let root_file = config.data.join("root.pem");
+    fs::write(
+        &root_file,
+        pem::encode(&pem::Pem::new("CERTIFICATE", root.public)),
+    )?;
+    fs::write(config.data.join("ledger.key"), format!("{ledger_key}\n"))?;
+    println!("trust domain  {}", config.trust_domain);
+    println!("root          {}", genesis.pin);
+    println!("root file     {}", root_file.display());
+    println!("ledger key    {ledger_key}");
+    eprintln!("hint: clients pin `root`; auditors keep `ledger key`. Next: bailiwick server run");
+    Ok(())
+}
+
+fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("can't make `{}`", folder.display()))
+}
+
+async fn serve(config: ServerConfig) -> anyhow::Result<()> {
+    config.check()?;
+    let server = build(&config).await?;
+    let nodes = listen_for_nodes(&config, &server).await?;
+    let mut people = crate::commands::people::listen(&config, &server).await?;
+    tokio::spawn(Arc::clone(&server).sweep_forever());
+    tokio::spawn(sweep_orphans_once(Arc::clone(&server)));
+    eprintln!(
+        "serving {} on {} and {}",
+        config.trust_domain,
+        config.listen,
+        config.socket.display()
+    );
+    tokio::select! {
+        ended = nodes => ended??,
+        _ = people.join_next() => bail!("a door for people closed"),
+        () = crate::shutdown() => {}
+    }
+    eprintln!("stopping");
+    server.store().close().await;
+    Ok(())
+}
+
+/// What a crash or a restored database left; databases that do not answer yet are asked at the next start.
+async fn sweep_orphans_once(server: Arc<Server<SqliteStore, EstateAccounts>>) {
+    match server.sweep_orphans().await {
+        Ok(0) => {}
+        Ok(count) => tracing::warn!(count, "orphan database roles were ended"),
+        Err(error) => {
+            tracing::warn!(error = %server::nodes::chain(&error), "orphan roles were not looked for")
+        }
+    }
+}
+
+/// Loads keys and state; refuses a database that should exist and does not.
+async fn build(config: &ServerConfig) -> anyhow::Result<Arc<Server<SqliteStore, EstateAccounts>>> {
+    let kek = config.kek()?;
+    let rows = SqliteStore::keys_of(&config.store(Create::Existing)).await?;
+    let signer = log_signer(config, &kek, &rows)?;
+    let ledger_key = signer.verifier_key().to_string();
+    let store = SqliteStore::open(
+        config.store(Create::Existing),
+        signer,
+        Arc::new(SystemClock),
+    )
+    .await?;
+    let parts = Parts {
+        store: Arc::new(store),
+        accounts: EstateAccounts,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        kek,
+        trust_domain: config.trust_domain.clone(),
+        tenant: config.tenant.clone(),
+        lab: config.is_lab(),
+        manufacturers: config.manufacturers()?,
+        ledger_key,
+    };
+    Ok(Server::build(parts).await?)
+}
+
+fn log_signer(
+    config: &ServerConfig,
+    kek: &custody::Kek,
+    rows: &[KeyRow],
+) -> anyhow::Result<tlog::Signer> {
+    let row = rows
+        .iter()
+        .find(|row| row.purpose == keyring::LOG)
+        .context("the log's key is missing")?;
+    let seed = kek
+        .unwrap(&row.purpose, &row.name, &row.wrapped)
+        .context("the log's key does not unwrap")?;
+    let seed: [u8; 32] = seed
+        .as_slice()
+        .try_into()
+        .context("the log's key is damaged")?;
+    Ok(tlog::Signer::from_seed(
+        &origin(config),
+        &zeroize::Zeroizing::new(seed),
+    )?)
+}
+
+fn origin(config: &ServerConfig) -> String {
+    format!("{}/ledger/{}", config.trust_domain, config.tenant)
+}
+
+async fn listen_for_nodes(
+    config: &ServerConfig,
+    server: &Arc<Server<SqliteStore, EstateAccounts>>,
+) -> anyhow::Result<tokio::task::JoinHandle<Result<(), tonic::transport::Error>>> {
+    let (chain, key) = server_certificate(config, server)?;
+    let root = server.root_der().to_vec();
+    let now = Arc::new(|| SystemClock.timestamp());
+    let door = Door::new(config.trust_domain.clone(), &root, chain, key, now)?;
+    let listener = Door::listen(config.listen).await?;
+    let incoming = tokio_stream::wrappers::ReceiverStream::new(door.accept(listener));
+    let service = proto::bailiwick::node::v1::nodes_server::NodesServer::new(NodeService::new(
+        Arc::clone(server),
+    ));
+    let serving = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
+        .add_service(service)
+        .serve_with_incoming(incoming);
+    Ok(tokio::spawn(serving))
+}
+
+/// A fresh key for each start; its certificate names what `names` says and the server's SPIFFE id.
+pub(crate) fn server_certificate(
+    config: &ServerConfig,
+    server: &Server<SqliteStore, EstateAccounts>,
+) -> anyhow::Result<(Vec<Vec<u8>>, PrivateKeyDer<'static>)> {
+    let key = KeyPair::generate()?;
+    let spki = jose::Jwk::from_ec_point(jose::Curve::P256, key.public_key_raw())?.to_spki_der()?;
+    let chain = server.server_certificate(&config.names, &spki)?;
+    Ok((
+        chain,
+        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
+    ))
+}
+
+const DEFAULT_CONFIG: &str = "/etc/bailiwick/server.toml";

@@ -1,0 +1,233 @@
+//! Configuration files of server and agent: TOML, read once; an unknown key is an error.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use custody::Kek;
+use estate::{NodeName, TenantName};
+use serde::Deserialize;
+use spiffe_id::TrustDomain;
+use zeroize::Zeroizing;
+
+/// `server.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerConfig {
+    /// Trust domain; a lab's ends in `.lab`.
+    pub(crate) trust_domain: TrustDomain,
+    /// Tenant whose data sets this server serves.
+    pub(crate) tenant: TenantName,
+    /// Folder of the database; its head file lies beside it unless `head_file` says otherwise.
+    pub(crate) data: PathBuf,
+    /// Head file outside the database, better on another disk.
+    pub(crate) head_file: Option<PathBuf>,
+    /// Where nodes connect (gRPC over TLS 1.3).
+    pub(crate) listen: SocketAddr,
+    /// Where people connect with client certificates (HTTP over TLS 1.3); absent: only the socket.
+    pub(crate) http: Option<SocketAddr>,
+    /// Names and addresses in the server's certificate.
+    pub(crate) names: Vec<String>,
+    /// Socket for root on this machine.
+    pub(crate) socket: PathBuf,
+    /// PEM files with the manufacturers whose endorsement certificates count.
+    #[serde(default)]
+    pub(crate) manufacturers: Vec<PathBuf>,
+    /// What wraps the server's keys.
+    pub(crate) kek: KekConfig,
+}
+
+/// What wraps the server's keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "provider", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum KekConfig {
+    /// A file with a passphrase. Meant for labs: whoever reads the disk reads the keys.
+    PassphraseFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A credential that systemd passes in `$CREDENTIALS_DIRECTORY`.
+    SystemdCredential {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `agent.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentConfig {
+    /// This node's name in the inventory.
+    pub(crate) node: NodeName,
+    /// Trust domain.
+    pub(crate) trust_domain: TrustDomain,
+    /// Servers, `host:port`; the first that answers is used.
+    pub(crate) servers: Vec<String>,
+    /// PEM file with the trust domain's root certificate.
+    pub(crate) roots: PathBuf,
+    /// Folder for the node key's handle, the newest checkpoint and the pinned ledger key.
+    pub(crate) state: PathBuf,
+    /// How the node proves itself.
+    pub(crate) attestor: AttestorConfig,
+    /// containerd's socket.
+    pub(crate) containerd: PathBuf,
+    /// Socket for workloads.
+    pub(crate) workload_socket: PathBuf,
+    /// Where in containers the workload socket may appear, as our own mount.
+    #[serde(default = "usual_mounts")]
+    pub(crate) workload_mounts: Vec<String>,
+    /// Socket for the runtime's decoders, root only.
+    pub(crate) key_socket: PathBuf,
+    /// Checkpoint verifier key of the ledger; absent: the one of the first admission, from then on for ever.
+    pub(crate) ledger_key: Option<String>,
+    /// Whether a lab's server is accepted.
+    #[serde(default)]
+    pub(crate) allow_lab: bool,
+    /// Seconds without any server after which files and streams end.
+    #[serde(default = "ten_minutes")]
+    pub(crate) max_offline_seconds: u64,
+}
+
+/// How the node proves itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum AttestorConfig {
+    /// A TPM.
+    Tpm {
+        /// `device:/dev/tpmrm0`, `swtpm:host=…,port=…` or `swtpm:path=…`.
+        address: String,
+        /// The firmware's event log.
+        event_log: PathBuf,
+    },
+    /// A one-time token; lab.
+    JoinToken {
+        /// File with the token.
+        token_file: PathBuf,
+    },
+}
+
+fn usual_mounts() -> Vec<String> {
+    vec!["/run/bailiwick/workload.sock".to_owned()]
+}
+
+fn ten_minutes() -> u64 {
+    600
+}
+
+/// Reads a configuration file.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("can't read `{}`", path.display()))?;
+    toml::from_str(&text)
+        .with_context(|| format!("`{}` is not a valid configuration", path.display()))
+}
+
+impl ServerConfig {
+    /// Whether this is a lab: its trust domain says so, in every certificate, for ever.
+    pub(crate) fn is_lab(&self) -> bool {
+        self.trust_domain.as_str().ends_with(".lab")
+    }
+
+    /// The database's file.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data.join("server.db")
+    }
+
+    /// The store's configuration.
+    pub(crate) fn store(&self, create: store::Create) -> store::StoreConfig {
+        store::StoreConfig {
+            path: self.database(),
+            tenant: self.tenant.clone(),
+            create,
+            head_file: Some(
+                self.head_file
+                    .clone()
+                    .unwrap_or_else(|| self.data.join("head")),
+            ),
+        }
+    }
+
+    /// A lab listens on this machine only.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let addresses = [Some(self.listen), self.http];
+        if self.is_lab()
+            && addresses
+                .into_iter()
+                .flatten()
+                .any(|address| !address.ip().is_loopback())
+        {
+            bail!("a lab listens on loopback addresses only");
+        }
+        Ok(())
+    }
+
+    /// The key-encryption key.
+    pub(crate) fn kek(&self) -> anyhow::Result<Kek> {
+        match &self.kek {
+            KekConfig::PassphraseFile { path } => {
+                let passphrase = secret_file(path)?;
+                let salt_file = self.data.join("kek.salt");
+                let salt = std::fs::read(&salt_file)
+                    .with_context(|| format!("can't read `{}`", salt_file.display()))?;
+                Ok(Kek::from_passphrase(passphrase.trim_ascii(), &salt)?)
+            }
+            KekConfig::SystemdCredential { name } => {
+                let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+                    .context("there is no `$CREDENTIALS_DIRECTORY`: is this started by systemd with `LoadCredential=`?")?;
+                if name.contains('/') {
+                    bail!("`{name}` is not the name of a credential");
+                }
+                Ok(Kek::from_material(&secret_file(
+                    &Path::new(&folder).join(name),
+                )?)?)
+            }
+        }
+    }
+
+    /// Makes the salt of a passphrase's key, once.
+    pub(crate) fn make_salt(&self) -> anyhow::Result<()> {
+        let KekConfig::PassphraseFile { .. } = self.kek else {
+            return Ok(());
+        };
+        let mut salt = [0; 32];
+        ledger::Entropy::fill(&crate::system::SystemEntropy, &mut salt);
+        let file = self.data.join("kek.salt");
+        if file.exists() {
+            bail!("`{}` exists already", file.display());
+        }
+        std::fs::write(&file, salt).with_context(|| format!("can't write `{}`", file.display()))
+    }
+
+    /// Manufacturers whose endorsement certificates count.
+    pub(crate) fn manufacturers(&self) -> anyhow::Result<tpm_quote::ManufacturerRoots> {
+        let mut pem = Vec::new();
+        for path in &self.manufacturers {
+            let bytes =
+                std::fs::read(path).with_context(|| format!("can't read `{}`", path.display()))?;
+            pem.extend(bytes);
+            pem.push(b'\n');
+        }
+        if self.manufacturers.is_empty() {
+            return Ok(tpm_quote::ManufacturerRoots::from_der([])?);
+        }
+        Ok(tpm_quote::ManufacturerRoots::from_pem(&pem)?)
+    }
+}
+
+/// A file that nobody but its owner may read.
+fn secret_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    use std::os::unix::fs::PermissionsExt;
+    let file =
+        std::fs::metadata(path).with_context(|| format!("can't read `{}`", path.display()))?;
+    if file.permissions().mode() & 0o077 != 0 {
+        bail!(
+            "`{}` may be read by others than its owner: chmod 600 it",
+            path.display()
+        );
+    }
+    std::fs::read(path)
+        .map(Zeroizing::new)
+        .with_context(|| format!("can't read `{}`", path.display()))
+}
