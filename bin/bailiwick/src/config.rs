@@ -201,7 +201,7 @@ impl ServerConfig {
     }
 
     /// Manufacturers whose endorsement certificates count.
-    pub(crate) fn manufacturers(&self) -> anyhow::Result<tpm_quote::ManufacturerRoots> {
+    pub(crate) fn manufacturers(&self) -> anyhow::Result<Option<tpm_quote::ManufacturerRoots>> {
         let mut pem = Vec::new();
         for path in &self.manufacturers {
             let bytes =
@@ -210,9 +210,9 @@ impl ServerConfig {
             pem.push(b'\n');
         }
         if self.manufacturers.is_empty() {
-            return Ok(tpm_quote::ManufacturerRoots::from_der([])?);
+            return Ok(None);
         }
-        Ok(tpm_quote::ManufacturerRoots::from_pem(&pem)?)
+        Ok(Some(tpm_quote::ManufacturerRoots::from_pem(&pem)?))
     }
 }
 

@@ -73,6 +73,9 @@ pub enum AttestationError {
     /// Fault: the node: no TPM of a known manufacturer.
     #[error("the endorsement key has no certificate of a known manufacturer")]
     Certificate(#[source] tpm_quote::EkError),
+    /// Fault: whoever configured the server.
+    #[error("the server knows no TPM manufacturer")]
+    NoManufacturer,
     /// Fault: the node: a key without the properties that it needs.
     #[error("the node's {key} is not fit for its use")]
     UnfitKey {
@@ -258,7 +261,7 @@ impl TpmAttestation {
         hello: TpmHello,
         binding: AttestBinding,
         enrolled: Enrolled,
-        roots: &tpm_quote::ManufacturerRoots,
+        roots: Option<&tpm_quote::ManufacturerRoots>,
         now: Timestamp,
         random: [[u8; 32]; 2],
     ) -> Result<(Self, Challenge), AttestationError> {
@@ -520,9 +523,10 @@ fn check_keys(hello: &TpmHello, enrolled: &Enrolled) -> Result<(), AttestationEr
 
 fn check_certificate(
     hello: &TpmHello,
-    roots: &tpm_quote::ManufacturerRoots,
+    roots: Option<&tpm_quote::ManufacturerRoots>,
     now: Timestamp,
 ) -> Result<(), AttestationError> {
+    let roots = roots.ok_or(AttestationError::NoManufacturer)?;
     let (certificate, chain) = hello
         .ek_chain
         .split_first()

@@ -223,7 +223,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                     *hello,
                     binding,
                     enrolled,
-                    &self.manufacturers,
+                    self.manufacturers.as_ref(),
                     self.now(),
                     random,
                 )?;

@@ -38,8 +38,8 @@ pub struct Parts<S, A> {
     pub tenant: TenantName,
     /// Made by `server init --lab`, for ever.
     pub lab: bool,
-    /// Manufacturers whose endorsement certificates count.
-    pub manufacturers: tpm_quote::ManufacturerRoots,
+    /// Manufacturers whose endorsement certificates count; without any, no TPM is believed.
+    pub manufacturers: Option<tpm_quote::ManufacturerRoots>,
     /// Checkpoint verifier key, as in signed-note.
     pub ledger_key: String,
 }
@@ -78,7 +78,7 @@ pub struct Server<S, A> {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) tenant: TenantName,
     pub(crate) lab: bool,
-    pub(crate) manufacturers: tpm_quote::ManufacturerRoots,
+    pub(crate) manufacturers: Option<tpm_quote::ManufacturerRoots>,
     pub(crate) ledger_key: String,
     pub(crate) changes: watch::Sender<Changes>,
     pub(crate) sweep: Notify,
