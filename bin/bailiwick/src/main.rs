@@ -4,7 +4,7 @@ mod commands;
 mod config;
 mod system;
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -62,6 +62,7 @@ fn arguments() -> Vec<OsString> {
 fn serve(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(tracing::Level::INFO)
         .init();
     block_on(work)

@@ -114,12 +114,17 @@ impl Marks {
 
 /// Follows events for ever, again after each loss.
 pub(crate) async fn watch(client: &Client, marks: &Marks) {
+    let mut told = false;
     loop {
         let Err(error) = follow(client, marks).await;
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the runtime's events are not followed; every running container counts as interactive"
-        );
+        // A runtime that stays away is told of once.
+        if !told || marks.lock().since.is_some() {
+            tracing::warn!(
+                %error,
+                "the runtime's events are not followed; every running container counts as interactive"
+            );
+        }
+        told = true;
         marks.forget();
         sleep(PAUSE).await;
     }
