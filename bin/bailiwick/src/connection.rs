@@ -17,7 +17,7 @@ use crate::output::{CommandError, Format};
 /// Which server, as whom, trusting what.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Server")]
-pub struct ConnectionArgs {
+pub(crate) struct ConnectionArgs {
     /// The server: `unix:PATH` (root of its host) or `https://HOST:PORT`. Default: unix:/run/bailiwick/server.sock.
     #[arg(long, global = true, value_name = "ADDRESS")]
     server: Option<Address>,
@@ -57,9 +57,9 @@ struct ConnectionFile {
 }
 
 /// What a command needs: where to ask and how to answer.
-pub struct Context {
+pub(crate) struct Context {
     /// How data is written.
-    pub output: Format,
+    pub(crate) output: Format,
     /// Fingerprint of the root that key documents must be signed by.
     root_pin: Option<RootPin>,
     ledger_key: Option<VerifierKey>,
@@ -72,8 +72,17 @@ impl ConnectionArgs {
     ///
     /// # Errors
     /// [`CommandError`] when a file or value is not understood.
-    pub fn context(self) -> Result<Context, CommandError> {
-        let Self { server, client_cert, client_key, root, root_pin, ledger_key, config, output } = self;
+    pub(crate) fn context(self) -> Result<Context, CommandError> {
+        let Self {
+            server,
+            client_cert,
+            client_key,
+            root,
+            root_pin,
+            ledger_key,
+            config,
+            output,
+        } = self;
         let file = read_config(config.as_deref())?;
         let server = match (server, file.server) {
             (Some(server), _) => server,
@@ -81,15 +90,26 @@ impl ConnectionArgs {
             (None, None) => Address::Unix(PathBuf::from(DEFAULT_SOCKET)),
         };
         let root_pin = match (root_pin, file.root_pin) {
-            (None, Some(text)) => Some(text.parse().map_err(|error| bad_value("root_pin", &error))?),
+            (None, Some(text)) => Some(
+                text.parse()
+                    .map_err(|error| bad_value("root_pin", &error))?,
+            ),
             (given, _) => given,
         };
         Ok(Context {
             output,
             root_pin,
-            ledger_key: ledger_key.or(file.ledger_key).as_deref().map(read_ledger_key).transpose()?,
+            ledger_key: ledger_key
+                .or(file.ledger_key)
+                .as_deref()
+                .map(read_ledger_key)
+                .transpose()?,
             server,
-            files: [client_cert.or(file.client_cert), client_key.or(file.client_key), root.or(file.root)],
+            files: [
+                client_cert.or(file.client_cert),
+                client_key.or(file.client_key),
+                root.or(file.root),
+            ],
         })
     }
 }
@@ -99,21 +119,29 @@ impl Context {
     ///
     /// # Errors
     /// [`CommandError`]
-    pub fn client(&self) -> Result<Client, CommandError> {
+    pub(crate) fn client(&self) -> Result<Client, CommandError> {
         let [certificate, key, root] = &self.files;
         let read = |path: &Option<PathBuf>| path.as_deref().map(read_file).transpose();
         let identity = match (&self.server, read(root)?) {
-            (Address::Https { .. }, Some(root)) => Some(Identity { root, certificate: read(certificate)?, key: read(key)? }),
+            (Address::Https { .. }, Some(root)) => Some(Identity {
+                root,
+                certificate: read(certificate)?,
+                key: read(key)?,
+            }),
             _ => None,
         };
-        Ok(Client::new(self.server.clone(), identity, self.ledger_key.clone())?)
+        Ok(Client::new(
+            self.server.clone(),
+            identity,
+            self.ledger_key.clone(),
+        )?)
     }
 
     /// The pin that key documents are checked with.
     ///
     /// # Errors
     /// A usage error without one.
-    pub fn root_pin(&self) -> Result<RootPin, CommandError> {
+    pub(crate) fn root_pin(&self) -> Result<RootPin, CommandError> {
         self.root_pin.ok_or_else(|| {
             CommandError::usage("a key document is believed only with the root's fingerprint")
                 .hint("give `--root-pin sha256:…`, as `server init` printed it; ask somebody you trust, not the server")
@@ -124,7 +152,7 @@ impl Context {
     ///
     /// # Errors
     /// A usage error without one.
-    pub fn ledger_key(&self) -> Result<&VerifierKey, CommandError> {
+    pub(crate) fn ledger_key(&self) -> Result<&VerifierKey, CommandError> {
         self.ledger_key.as_ref().ok_or_else(|| {
             CommandError::usage("a receipt proves something only with the ledger's key")
                 .hint("give `--ledger-key KEY|FILE`, as `server init` printed it; ask somebody you trust, not the server")
@@ -136,19 +164,26 @@ fn read_config(given: Option<&Path>) -> Result<ConnectionFile, CommandError> {
     let path = given.unwrap_or(Path::new(DEFAULT_CONFIG));
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if given.is_none() && error.kind() == io::ErrorKind::NotFound => return Ok(ConnectionFile::default()),
+        Err(error) if given.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(ConnectionFile::default());
+        }
         Err(error) => return Err(unreadable(path, &error)),
     };
-    toml::from_str(&text)
-        .map_err(|error| CommandError::usage(format!("`{}` is not understood", path.display())).caused_by(&error))
+    toml::from_str(&text).map_err(|error| {
+        CommandError::usage(format!("`{}` is not understood", path.display())).caused_by(&error)
+    })
 }
 
 /// The key itself, which has two plus signs, or a file with it.
 fn read_ledger_key(text: &str) -> Result<VerifierKey, CommandError> {
-    let key = if text.matches('+').count() >= 2 { text.to_owned() } else {
+    let key = if text.matches('+').count() >= 2 {
+        text.to_owned()
+    } else {
         fs::read_to_string(text).map_err(|error| unreadable(Path::new(text), &error))?
     };
-    key.trim().parse().map_err(|error| bad_value("ledger key", &error))
+    key.trim()
+        .parse()
+        .map_err(|error| bad_value("ledger key", &error))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CommandError> {
@@ -160,7 +195,7 @@ fn bad_value(what: &str, error: &dyn std::error::Error) -> CommandError {
 }
 
 /// A file that can't be read.
-pub fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> CommandError {
     CommandError::usage(format!("`{}` can't be read", path.display())).caused_by(error)
 }
 

@@ -13,7 +13,7 @@ use crate::{connection::unreadable, output::CommandError};
 
 /// Where the estate's files are.
 #[derive(Debug, Clone, Args)]
-pub struct FolderArgs {
+pub(crate) struct FolderArgs {
     /// Folder with the estate's files.
     #[arg(short = 'f', long = "folder", value_name = "DIR")]
     folder: PathBuf,
@@ -21,7 +21,7 @@ pub struct FolderArgs {
 
 impl FolderArgs {
     /// The estate in this folder.
-    pub fn at(folder: PathBuf) -> Self {
+    pub(crate) fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
 
@@ -29,7 +29,7 @@ impl FolderArgs {
     ///
     /// # Errors
     /// [`CommandError`]
-    pub fn files(&self) -> Result<Vec<(String, String)>, CommandError> {
+    pub(crate) fn files(&self) -> Result<Vec<(String, String)>, CommandError> {
         read(&self.folder)
     }
 
@@ -37,9 +37,11 @@ impl FolderArgs {
     ///
     /// # Errors
     /// [`CommandError`] with the first mistake.
-    pub fn policies(&self) -> Result<Policies, CommandError> {
-        let estate = Estate::parse(&self.files()?).map_err(|error| CommandError::failed(error.to_string()))?;
-        Policies::load(&estate, PolicyVersion(0)).map_err(|error| CommandError::failed(error.to_string()))
+    pub(crate) fn policies(&self) -> Result<Policies, CommandError> {
+        let estate = Estate::parse(&self.files()?)
+            .map_err(|error| CommandError::failed(error.to_string()))?;
+        Policies::load(&estate, PolicyVersion(0))
+            .map_err(|error| CommandError::failed(error.to_string()))
     }
 }
 
@@ -47,12 +49,15 @@ impl FolderArgs {
 ///
 /// # Errors
 /// [`CommandError`]
-pub fn read(folder: &Path) -> Result<Vec<(String, String)>, CommandError> {
+pub(crate) fn read(folder: &Path) -> Result<Vec<(String, String)>, CommandError> {
     let mut files = Vec::new();
     let mut total = 0;
     collect(folder, "", &mut files, &mut total)?;
     if files.is_empty() {
-        return Err(CommandError::usage(format!("`{}` holds no estate", folder.display())));
+        return Err(CommandError::usage(format!(
+            "`{}` holds no estate",
+            folder.display()
+        )));
     }
     files.sort();
     Ok(files)
@@ -68,12 +73,16 @@ fn collect(
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
         let path = entry.path();
         let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| CommandError::usage(format!("`{}` is no UTF-8 name", path.display())))?;
+        let name = name
+            .to_str()
+            .ok_or_else(|| CommandError::usage(format!("`{}` is no UTF-8 name", path.display())))?;
         let relative = format!("{prefix}{name}");
         if !Estate::belongs(&relative) {
             continue;
         }
-        let kind = entry.file_type().map_err(|error| unreadable(&path, &error))?;
+        let kind = entry
+            .file_type()
+            .map_err(|error| unreadable(&path, &error))?;
         if kind.is_dir() {
             collect(&path, &format!("{relative}/"), files, total)?;
             continue;
@@ -81,7 +90,10 @@ fn collect(
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         *total += text.len();
         if *total > MAX_TOTAL {
-            return Err(CommandError::usage(format!("an estate has at most {} MiB", MAX_TOTAL >> 20)));
+            return Err(CommandError::usage(format!(
+                "an estate has at most {} MiB",
+                MAX_TOTAL >> 20
+            )));
         }
         files.push((relative, text));
     }

@@ -2,11 +2,16 @@
 
 mod commands;
 mod config;
+mod connection;
+mod estate_folder;
+mod output;
 mod system;
 
 use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::output::{CommandError, Exit};
 
 /// Makes images and secrets open only in the district that their owner drew.
 #[derive(Debug, Parser)]
@@ -19,29 +24,66 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(commands::agent::AgentArgs),
+    Apply(commands::estate::ApplyArgs),
+    Audit(commands::audit::AuditArgs),
+    Change(commands::change::ChangeArgs),
+    Diff(commands::estate::DiffArgs),
     Exec(commands::exec::ExecArgs),
     Image(commands::image::ImageArgs),
     Lab(commands::lab::LabArgs),
+    Lease(commands::lease::LeaseArgs),
+    Node(commands::node::NodeArgs),
+    Person(commands::person::PersonArgs),
     Plugin(commands::plugin::PluginArgs),
+    Policy(commands::policy::PolicyArgs),
+    Secret(commands::secret::SecretArgs),
     Server(commands::server::ServerArgs),
+    Status(commands::status::StatusArgs),
     Svid(commands::svid::SvidArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments());
-    let done = match cli.command {
+    match cli.command {
         // These three become or serve another program: they start before anything else is built.
-        Command::Plugin(args) => return commands::plugin::run(&args),
-        Command::Exec(args) => return commands::exec::run(&args),
-        Command::Svid(args) => return commands::svid::run(&args),
-        Command::Agent(args) => serve(commands::agent::run(args)),
-        Command::Server(args) => serve(commands::server::run(args)),
+        Command::Plugin(args) => commands::plugin::run(&args),
+        Command::Exec(args) => commands::exec::run(&args),
+        Command::Svid(args) => commands::svid::run(&args),
+        Command::Agent(args) => ended(serve(commands::agent::run(args))),
+        Command::Server(args) => ended(serve(commands::server::run(args))),
         Command::Image(args) => commands::image::run(args),
-        Command::Lab(args) => commands::lab::run(args),
-    };
+        Command::Lab(args) => ended(commands::lab::run(args)),
+        Command::Apply(args) => asked(commands::estate::apply(args)),
+        Command::Audit(args) => asked(commands::audit::run(args)),
+        Command::Change(args) => asked(commands::change::run(args)),
+        Command::Diff(args) => asked(commands::estate::diff(args)),
+        Command::Lease(args) => asked(commands::lease::run(args)),
+        Command::Node(args) => asked(commands::node::run(args)),
+        Command::Person(args) => asked(commands::person::run(args)),
+        Command::Policy(args) => asked(commands::policy::run(args)),
+        Command::Secret(args) => asked(commands::secret::run(args)),
+        Command::Status(args) => asked(commands::status::run(args)),
+    }
+}
+
+/// What a server, an agent or local work ended with.
+pub(crate) fn ended(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
+    }
+}
+
+/// Asks a server, and answers as [`output`] says.
+pub(crate) fn asked(work: impl Future<Output = Result<Exit, CommandError>>) -> ExitCode {
+    let answer = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map(|runtime| runtime.block_on(work));
+    match answer {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => output::report(&error).into(),
+        Err(error) => ended(Err(error.into())),
     }
 }
 

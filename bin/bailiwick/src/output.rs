@@ -14,7 +14,7 @@ use web::ClientError;
 /// Exit codes, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done.
     Done = 0,
     /// Failed.
@@ -37,7 +37,7 @@ impl From<Exit> for ExitCode {
 
 /// How data is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
@@ -50,11 +50,16 @@ impl Format {
     ///
     /// # Errors
     /// When stdout can't be written; a reader who has seen enough is no error.
-    pub fn print<T: Serialize>(self, data: &T, text: impl FnOnce(&T) -> String) -> Result<(), CommandError> {
+    pub(crate) fn print<T: Serialize>(
+        self,
+        data: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), CommandError> {
         let mut written = match self {
             Self::Text => text(data),
-            Self::Json => serde_json::to_string_pretty(data)
-                .map_err(|error| CommandError::failed("the answer has no JSON form").caused_by(&error))?,
+            Self::Json => serde_json::to_string_pretty(data).map_err(|error| {
+                CommandError::failed("the answer has no JSON form").caused_by(&error)
+            })?,
         };
         if !written.is_empty() && !written.ends_with('\n') {
             written.push('\n');
@@ -70,7 +75,7 @@ impl Format {
 
 /// Why a command was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandError {
+pub(crate) struct CommandError {
     exit: Exit,
     message: String,
     causes: Vec<String>,
@@ -79,28 +84,33 @@ pub struct CommandError {
 
 impl CommandError {
     /// An error with this exit code.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), causes: Vec::new(), hint: None }
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
     }
 
     /// Exit code 1.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, message)
     }
 
     /// Exit code 2.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
     /// Exit code 4.
-    pub fn unverified(message: impl Into<String>) -> Self {
+    pub(crate) fn unverified(message: impl Into<String>) -> Self {
         Self::new(Exit::Unverified, message)
     }
 
     /// Adds an error and its causes.
     #[must_use]
-    pub fn caused_by(mut self, error: &dyn Error) -> Self {
+    pub(crate) fn caused_by(mut self, error: &dyn Error) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
             let text = error.to_string();
@@ -115,12 +125,15 @@ impl CommandError {
 
     /// Adds what may help.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// The exit code.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 }
@@ -151,9 +164,13 @@ impl From<ClientError> for CommandError {
                 5 => Exit::Unavailable,
                 _ => Exit::Failed,
             },
-            ClientError::NoRoot { .. } | ClientError::Pem { .. } | ClientError::Tls(_) => Exit::Usage,
+            ClientError::NoRoot { .. } | ClientError::Pem { .. } | ClientError::Tls(_) => {
+                Exit::Usage
+            }
             ClientError::NoReceipt | ClientError::BadReceipt(_) => Exit::Unverified,
-            ClientError::Unreachable { .. } | ClientError::Slow(_) | ClientError::Broken(_) => Exit::Unavailable,
+            ClientError::Unreachable { .. } | ClientError::Slow(_) | ClientError::Broken(_) => {
+                Exit::Unavailable
+            }
             _ => Exit::Failed,
         };
         let hint = hint_for(&error);
@@ -177,7 +194,7 @@ fn hint_for(error: &ClientError) -> Option<String> {
 }
 
 /// Writes an error to stderr and tells the exit code.
-pub fn report(error: &CommandError) -> Exit {
+pub(crate) fn report(error: &CommandError) -> Exit {
     let mut stderr = io::stderr().lock();
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(stderr, "error: {error}");
@@ -185,13 +202,23 @@ pub fn report(error: &CommandError) -> Exit {
 }
 
 /// Rows under their headings, as wide as needed.
-pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| plain(cell)).collect())
+        .collect();
     let width = |column: usize, heading: &str| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
         cells.chain([heading.len()]).max().unwrap_or_default()
     };
-    let widths: Vec<usize> = headings.iter().enumerate().map(|(column, heading)| width(column, heading)).collect();
+    let widths: Vec<usize> = headings
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| width(column, heading))
+        .collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
         for (cell, width) in cells.zip(&widths) {
@@ -208,20 +235,34 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Names and values, a line each.
-pub fn lines(pairs: &[(&str, String)]) -> String {
-    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
-    pairs.iter().map(|(name, value)| format!("{:<width$} {}\n", format!("{name}:"), plain(value))).collect()
+pub(crate) fn lines(pairs: &[(&str, String)]) -> String {
+    let width = pairs
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default()
+        + 1;
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{:<width$} {}\n", format!("{name}:"), plain(value)))
+        .collect()
 }
 
 /// A value that may be absent.
-pub fn or_dash(value: Option<impl fmt::Display>) -> String {
+pub(crate) fn or_dash(value: Option<impl fmt::Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// Text without what a terminal would obey: data may come from whoever it is about.
-pub fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() })
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
         .collect()
 }
 
@@ -232,22 +273,43 @@ mod tests {
     #[test]
     fn an_error_is_written_with_causes_and_hint() {
         let cause = "x".parse::<u8>().unwrap_err();
-        let error = CommandError::usage("`x` is no number").caused_by(&cause).hint("write digits");
-        let text = "`x` is no number\n  caused by: invalid digit found in string\n\nhint: write digits";
-        assert_eq!((error.to_string().as_str(), error.exit()), (text, Exit::Usage));
+        let error = CommandError::usage("`x` is no number")
+            .caused_by(&cause)
+            .hint("write digits");
+        let text =
+            "`x` is no number\n  caused by: invalid digit found in string\n\nhint: write digits";
+        assert_eq!(
+            (error.to_string().as_str(), error.exit()),
+            (text, Exit::Usage)
+        );
     }
 
     #[test]
     fn columns_are_aligned_and_nothing_is_obeyed() {
-        let rows = [vec!["long name".to_owned(), "1".to_owned()], vec!["b\u{1b}[2J".to_owned(), "2".to_owned()]];
-        assert_eq!(table(&["name", "n"], &rows), "name         n\nlong name    1\nb\\u{1b}[2J  2\n");
+        let rows = [
+            vec!["long name".to_owned(), "1".to_owned()],
+            vec!["b\u{1b}[2J".to_owned(), "2".to_owned()],
+        ];
+        assert_eq!(
+            table(&["name", "n"], &rows),
+            "name         n\nlong name    1\nb\\u{1b}[2J  2\n"
+        );
     }
 
     #[test]
     fn every_code_of_the_table_has_its_exit() {
         for row in server::codes::CODES {
-            let refused = ClientError::Refused { code: row.code, message: String::new(), leaf: None };
-            assert_eq!(CommandError::from(refused).exit() as u8, row.exit, "{}", row.name);
+            let refused = ClientError::Refused {
+                code: row.code,
+                message: String::new(),
+                leaf: None,
+            };
+            assert_eq!(
+                CommandError::from(refused).exit() as u8,
+                row.exit,
+                "{}",
+                row.name
+            );
         }
     }
 }

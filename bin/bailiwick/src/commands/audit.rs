@@ -20,7 +20,7 @@ use crate::{
 
 /// Reads the trail and verifies it. Every reading is on record, too.
 #[derive(Debug, Args)]
-pub struct AuditArgs {
+pub(crate) struct AuditArgs {
     #[command(subcommand)]
     command: AuditCommand,
     #[command(flatten)]
@@ -36,7 +36,9 @@ enum AuditCommand {
         dataset: DataSetName,
     },
     /// Finds entries by what they disclose.
-    #[command(after_help = "Example: bailiwick audit search --field kind:lease --field node:dal05-n1 --since 2026-11-01T00:00:00Z")]
+    #[command(
+        after_help = "Example: bailiwick audit search --field kind:lease --field node:dal05-n1 --since 2026-11-01T00:00:00Z"
+    )]
     Search {
         /// Name and exact value. Can be given several times: all must fit.
         #[arg(long = "field", value_name = "NAME:VALUE")]
@@ -61,8 +63,10 @@ enum AuditCommand {
         out: Option<PathBuf>,
     },
     /// Verifies a receipt offline; without one, asks the server to recompute its log. Exit code 4 when something is wrong.
-    #[command(after_help = "Examples: bailiwick audit verify 1377.json --ledger-key ledger.key\n          bailiwick audit \
-                            verify --server unix:/run/bailiwick/server.sock")]
+    #[command(
+        after_help = "Examples: bailiwick audit verify 1377.json --ledger-key ledger.key\n          bailiwick audit \
+                            verify --server unix:/run/bailiwick/server.sock"
+    )]
     Verify {
         /// What `audit receipt` fetched.
         receipt: Option<PathBuf>,
@@ -73,35 +77,58 @@ enum AuditCommand {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: AuditArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: AuditArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
     match args.command {
         AuditCommand::Who { dataset } => who(&context, &dataset).await,
-        AuditCommand::Search { fields, since, until, limit } => {
-            let mut query: Vec<(&str, String)> = fields.into_iter().map(|field| ("field", field)).collect();
+        AuditCommand::Search {
+            fields,
+            since,
+            until,
+            limit,
+        } => {
+            let mut query: Vec<(&str, String)> =
+                fields.into_iter().map(|field| ("field", field)).collect();
             query.extend(since.map(|at| ("since", at.as_seconds().to_string())));
             query.extend(until.map(|at| ("until", at.as_seconds().to_string())));
             query.push(("limit", limit.to_string()));
-            let question = Question { path: &[], query: &query };
+            let question = Question {
+                path: &[],
+                query: &query,
+            };
             let answer: Answer<Trail> = context.client()?.get(Call::Search, question).await?;
             trail::print(&context, &answer.data, &["what", "how"])
         }
         AuditCommand::Receipt { index, out } => fetch(&context, index, out).await,
-        AuditCommand::Verify { receipt: Some(file) } => receipt::verify(&context, &file),
+        AuditCommand::Verify {
+            receipt: Some(file),
+        } => receipt::verify(&context, &file),
         AuditCommand::Verify { receipt: None } => recompute(&context).await,
     }
 }
 
 async fn who(context: &Context, dataset: &DataSetName) -> Result<Exit, CommandError> {
     let path = [("dataset", dataset.as_str())];
-    let answer: Answer<Trail> = context.client()?.get(Call::Who, Question { path: &path, query: &[] }).await?;
+    let answer: Answer<Trail> = context
+        .client()?
+        .get(
+            Call::Who,
+            Question {
+                path: &path,
+                query: &[],
+            },
+        )
+        .await?;
     trail::print(context, &answer.data, &[])
 }
 
 async fn fetch(context: &Context, index: u64, out: Option<PathBuf>) -> Result<Exit, CommandError> {
     let number = index.to_string();
     let path = [("index", number.as_str())];
-    let question = Question { path: &path, query: &[] };
+    let question = Question {
+        path: &path,
+        query: &[],
+    };
     let answer: Answer<ReceiptFile> = context.client()?.get(Call::Receipt, question).await?;
     let text = serde_json::to_string_pretty(&answer.data)
         .map_err(|error| CommandError::failed("the receipt has no JSON form").caused_by(&error))?;
@@ -115,10 +142,25 @@ async fn fetch(context: &Context, index: u64, out: Option<PathBuf>) -> Result<Ex
 }
 
 async fn recompute(context: &Context) -> Result<Exit, CommandError> {
-    let answer: Answer<Verified> = context.client()?.get(Call::Verify, Question::default()).await?;
-    context.output.print(&answer.data, |verified| match verified.intact {
-        true => "intact: every leaf, disclosure and hash fits the signed checkpoint\n".to_owned(),
-        false => verified.discrepancies.iter().map(|found| format!("DIFFERS {}\n", plain(&found.what))).collect(),
-    })?;
-    Ok(if answer.data.intact { Exit::Done } else { Exit::Unverified })
+    let answer: Answer<Verified> = context
+        .client()?
+        .get(Call::Verify, Question::default())
+        .await?;
+    context
+        .output
+        .print(&answer.data, |verified| match verified.intact {
+            true => {
+                "intact: every leaf, disclosure and hash fits the signed checkpoint\n".to_owned()
+            }
+            false => verified
+                .discrepancies
+                .iter()
+                .map(|found| format!("DIFFERS {}\n", plain(&found.what)))
+                .collect(),
+        })?;
+    Ok(if answer.data.intact {
+        Exit::Done
+    } else {
+        Exit::Unverified
+    })
 }

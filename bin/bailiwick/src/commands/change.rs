@@ -15,7 +15,7 @@ use crate::{
 
 /// Shows the versions of the estate and what each changed.
 #[derive(Debug, Args)]
-pub struct ChangeArgs {
+pub(crate) struct ChangeArgs {
     #[command(subcommand)]
     command: ChangeCommand,
     #[command(flatten)]
@@ -39,23 +39,41 @@ enum ChangeCommand {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: ChangeArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: ChangeArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
     let client = context.client()?;
     match args.command {
         ChangeCommand::List => {
-            let answer: Answer<Vec<EstateVersion>> = client.get(Call::Changes, Question::default()).await?;
+            let answer: Answer<Vec<EstateVersion>> =
+                client.get(Call::Changes, Question::default()).await?;
             context.output.print(&answer.data, |versions| {
                 let row = |it: &EstateVersion| {
-                    vec![it.version.0.to_string(), it.at.to_string(), it.by.clone(), it.leaf.to_string(), it.change.clone()]
+                    vec![
+                        it.version.0.to_string(),
+                        it.at.to_string(),
+                        it.by.clone(),
+                        it.leaf.to_string(),
+                        it.change.clone(),
+                    ]
                 };
-                table(&["VERSION", "APPLIED", "BY", "LEAF", "CHANGE"], &versions.iter().map(row).collect::<Vec<_>>())
+                table(
+                    &["VERSION", "APPLIED", "BY", "LEAF", "CHANGE"],
+                    &versions.iter().map(row).collect::<Vec<_>>(),
+                )
             })?;
         }
         ChangeCommand::Show { version } => {
             let number = version.to_string();
             let path = [("version", number.as_str())];
-            let answer: Answer<ChangeShown> = client.get(Call::Change, Question { path: &path, query: &[] }).await?;
+            let answer: Answer<ChangeShown> = client
+                .get(
+                    Call::Change,
+                    Question {
+                        path: &path,
+                        query: &[],
+                    },
+                )
+                .await?;
             context.output.print(&answer.data, change_text)?;
         }
     }
@@ -63,7 +81,14 @@ pub async fn run(args: ChangeArgs) -> Result<Exit, CommandError> {
 }
 
 fn change_text(shown: &ChangeShown) -> String {
-    let EstateVersion { version, hash, change, by, leaf, at } = &shown.version;
+    let EstateVersion {
+        version,
+        hash,
+        change,
+        by,
+        leaf,
+        at,
+    } = &shown.version;
     let pairs = [
         ("version", version.0.to_string()),
         ("applied", at.to_string()),
@@ -72,6 +97,10 @@ fn change_text(shown: &ChangeShown) -> String {
         ("change", change.clone()),
         ("leaf", leaf.to_string()),
     ];
-    let changes: String = shown.changes.iter().map(|change| format!("{}\n", crate::output::plain(change))).collect();
+    let changes: String = shown
+        .changes
+        .iter()
+        .map(|change| format!("{}\n", crate::output::plain(change)))
+        .collect();
     format!("{}{changes}", lines(&pairs))
 }

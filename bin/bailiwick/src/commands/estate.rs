@@ -16,7 +16,7 @@ use crate::{
 /// Applies an estate as one version. Nothing is removed unless `--prune` says so.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bailiwick apply -f estate/ --prune")]
-pub struct ApplyArgs {
+pub(crate) struct ApplyArgs {
     #[command(flatten)]
     folder: FolderArgs,
     /// Remove what the folder does not have.
@@ -29,7 +29,7 @@ pub struct ApplyArgs {
 /// Shows what an estate would change, and who would gain or lose what. Exit code 3 when it differs.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bailiwick diff -f estate/")]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     #[command(flatten)]
     folder: FolderArgs,
     #[command(flatten)]
@@ -40,12 +40,20 @@ pub struct DiffArgs {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
-    let body = Estate { files: args.folder.files()?, prune: args.prune };
-    let answer: Answer<Applied> = context.client()?.send(Call::Apply, Question::default(), &body).await?;
+    let body = Estate {
+        files: args.folder.files()?,
+        prune: args.prune,
+    };
+    let answer: Answer<Applied> = context
+        .client()?
+        .send(Call::Apply, Question::default(), &body)
+        .await?;
     let leaf = answer.receipt.map(|receipt| receipt.index);
-    context.output.print(&answer.data, |applied| applied_text(applied, leaf))?;
+    context
+        .output
+        .print(&answer.data, |applied| applied_text(applied, leaf))?;
     Ok(Exit::Done)
 }
 
@@ -53,25 +61,44 @@ pub async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn diff(args: DiffArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn diff(args: DiffArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
-    let body = Estate { files: args.folder.files()?, prune: true };
-    let answer: Answer<Diff> = context.client()?.send(Call::Diff, Question::default(), &body).await?;
+    let body = Estate {
+        files: args.folder.files()?,
+        prune: true,
+    };
+    let answer: Answer<Diff> = context
+        .client()?
+        .send(Call::Diff, Question::default(), &body)
+        .await?;
     let differs = answer.data.base_hash != answer.data.result_hash;
-    context.output.print(&answer.data, |diff| if differs { diff_text(diff) } else { "nothing changes\n".to_owned() })?;
+    context.output.print(&answer.data, |diff| {
+        if differs {
+            diff_text(diff)
+        } else {
+            "nothing changes\n".to_owned()
+        }
+    })?;
     Ok(if differs { Exit::Denied } else { Exit::Done })
 }
 
 fn applied_text(applied: &Applied, leaf: Option<u64>) -> String {
     let mut pairs = vec![("version", applied.version.to_string())];
     pairs.extend(leaf.map(|leaf| ("leaf", leaf.to_string())));
-    let ended: String = applied.ended_leases.iter().map(|lease| format!("ends lease {lease}\n")).collect();
+    let ended: String = applied
+        .ended_leases
+        .iter()
+        .map(|lease| format!("ends lease {lease}\n"))
+        .collect();
     format!("{}{}{ended}", lines(&pairs), changes_text(&applied.diff))
 }
 
 fn diff_text(diff: &Diff) -> String {
     let pairs = [
-        ("in force", format!("version {} ({})", diff.base, diff.base_hash.0)),
+        (
+            "in force",
+            format!("version {} ({})", diff.base, diff.base_hash.0),
+        ),
         ("change", diff.change.clone()),
     ];
     format!("{}{}", lines(&pairs), changes_text(diff))
@@ -87,10 +114,13 @@ fn changes_text(diff: &Diff) -> String {
 }
 
 /// Who may do what, as a sentence.
-pub fn access_text(access: &Access) -> String {
+pub(crate) fn access_text(access: &Access) -> String {
     let who = access.image.as_ref().map_or_else(
         || format!("node {}", access.node),
         |image| format!("image set {image} on {}", access.node),
     );
-    format!("{who} ({}, {}): {} {}", access.location, access.cluster, access.action, access.target)
+    format!(
+        "{who} ({}, {}): {} {}",
+        access.location, access.cluster, access.action, access.target
+    )
 }

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::IsTerminal,
     path::PathBuf,
+    process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -70,6 +71,8 @@ enum ImageCommand {
         #[command(flatten)]
         registries: RegistryArgs,
     },
+    /// Fetches the signed key document of an image set, to encrypt with.
+    Key(super::image_key::ImageKeyArgs),
     /// Shows who can open which layer, and what everybody can read.
     ///
     /// Example: bailiwick image inspect docker://registry.example/app:1
@@ -115,8 +118,16 @@ impl RegistryArgs {
 }
 
 /// Runs the command. Synchronous: the pipeline has its own threads.
-pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: ImageArgs) -> ExitCode {
     match args.command {
+        ImageCommand::Key(args) => crate::asked(super::image_key::run(args)),
+        other => crate::ended(work(other)),
+    }
+}
+
+fn work(command: ImageCommand) -> anyhow::Result<()> {
+    match command {
+        ImageCommand::Key(_) => Ok(()),
         ImageCommand::Encrypt {
             source,
             target,

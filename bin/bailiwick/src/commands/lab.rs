@@ -168,7 +168,8 @@ fn start_server(lab: &LabFolder, port: Option<u16>) -> anyhow::Result<()> {
         lab.write_server_config(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     }
     if !lab.join("server/server.db").exists() {
-        own_command(["server", "init", "--lab", "--config"], &config)?;
+        let said = own_command(["server", "init", "--lab", "--config"], &config)?;
+        lab.write_client_config(&said)?;
     }
     let part = lab.server();
     background(&part, ["server", "run", "--config"], &config)?;
@@ -214,7 +215,7 @@ fn status(lab: &LabFolder) -> anyhow::Result<()> {
         );
     }
     eprintln!(
-        "hint: bailiwick node list --socket {}",
+        "hint: bailiwick node list --server unix:{}",
         lab.admin_socket().display()
     );
     Ok(())

@@ -16,7 +16,7 @@ use crate::{
 
 /// Lists and ends leases of credentials.
 #[derive(Debug, Args)]
-pub struct LeaseArgs {
+pub(crate) struct LeaseArgs {
     #[command(subcommand)]
     command: LeaseCommand,
     #[command(flatten)]
@@ -44,13 +44,21 @@ enum LeaseCommand {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: LeaseArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: LeaseArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
     let client = context.client()?;
     match args.command {
         LeaseCommand::List { all } => {
             let query = [("all", all.to_string())];
-            let answer: Answer<Vec<Lease>> = client.get(Call::Leases, Question { path: &[], query: &query }).await?;
+            let answer: Answer<Vec<Lease>> = client
+                .get(
+                    Call::Leases,
+                    Question {
+                        path: &[],
+                        query: &query,
+                    },
+                )
+                .await?;
             context.output.print(&answer.data, |leases| {
                 let row = |it: &Lease| {
                     vec![
@@ -63,14 +71,27 @@ pub async fn run(args: LeaseArgs) -> Result<Exit, CommandError> {
                     ]
                 };
                 let rows: Vec<_> = leases.iter().map(row).collect();
-                table(&["LEASE", "STATE", "CREDENTIAL", "NODE", "ROLE", "ENDS"], &rows)
+                table(
+                    &["LEASE", "STATE", "CREDENTIAL", "NODE", "ROLE", "ENDS"],
+                    &rows,
+                )
             })?;
         }
         LeaseCommand::Revoke { id } => {
             let path = [("id", id.as_str())];
-            let answer: Answer<Value> = client.get(Call::Revoke, Question { path: &path, query: &[] }).await?;
+            let answer: Answer<Value> = client
+                .get(
+                    Call::Revoke,
+                    Question {
+                        path: &path,
+                        query: &[],
+                    },
+                )
+                .await?;
             let leaf = or_dash(answer.receipt.map(|receipt| receipt.index));
-            context.output.print(&answer.data, |_| lines(&[("ending", id.to_string()), ("leaf", leaf)]))?;
+            context.output.print(&answer.data, |_| {
+                lines(&[("ending", id.to_string()), ("leaf", leaf)])
+            })?;
         }
     }
     Ok(Exit::Done)

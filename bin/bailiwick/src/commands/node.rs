@@ -16,7 +16,7 @@ use crate::{
 
 /// Lists, shows and bans nodes, and makes their tokens.
 #[derive(Debug, Args)]
-pub struct NodeArgs {
+pub(crate) struct NodeArgs {
     #[command(subcommand)]
     command: NodeCommand,
     #[command(flatten)]
@@ -39,7 +39,9 @@ enum NodeCommand {
         name: NodeName,
     },
     /// Bans a node: within a second its leases end and it gets nothing more.
-    #[command(after_help = "Example: bailiwick node ban dal05-r12-n07 --reason 'stolen from rack 12'")]
+    #[command(
+        after_help = "Example: bailiwick node ban dal05-r12-n07 --reason 'stolen from rack 12'"
+    )]
     Ban {
         /// Its name.
         name: NodeName,
@@ -59,7 +61,7 @@ enum NodeCommand {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: NodeArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: NodeArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
     match args.command {
         NodeCommand::List { pending } => list(&context, pending).await,
@@ -70,7 +72,10 @@ pub async fn run(args: NodeArgs) -> Result<Exit, CommandError> {
 }
 
 async fn list(context: &Context, pending: bool) -> Result<Exit, CommandError> {
-    let answer: Answer<Vec<Node>> = context.client()?.get(Call::Nodes, Question::default()).await?;
+    let answer: Answer<Vec<Node>> = context
+        .client()?
+        .get(Call::Nodes, Question::default())
+        .await?;
     let mut nodes = answer.data;
     nodes.retain(|node| !pending || node.state == NodeState::Pending);
     context.output.print(&nodes, |nodes| {
@@ -85,14 +90,33 @@ async fn list(context: &Context, pending: bool) -> Result<Exit, CommandError> {
             ]
         };
         let rows: Vec<_> = nodes.iter().map(row).collect();
-        table(&["NODE", "STATE", "LOCATION", "CLUSTER", "BOOT PROFILE", "LAST QUOTE"], &rows)
+        table(
+            &[
+                "NODE",
+                "STATE",
+                "LOCATION",
+                "CLUSTER",
+                "BOOT PROFILE",
+                "LAST QUOTE",
+            ],
+            &rows,
+        )
     })?;
     Ok(Exit::Done)
 }
 
 async fn show(context: &Context, name: &NodeName) -> Result<Exit, CommandError> {
     let path = [("name", name.as_str())];
-    let answer: Answer<Node> = context.client()?.get(Call::Node, Question { path: &path, query: &[] }).await?;
+    let answer: Answer<Node> = context
+        .client()?
+        .get(
+            Call::Node,
+            Question {
+                path: &path,
+                query: &[],
+            },
+        )
+        .await?;
     context.output.print(&answer.data, |node| {
         lines(&[
             ("node", node.name.to_string()),
@@ -112,17 +136,36 @@ async fn show(context: &Context, name: &NodeName) -> Result<Exit, CommandError> 
 
 async fn ban(context: &Context, name: &NodeName, reason: String) -> Result<Exit, CommandError> {
     let path = [("name", name.as_str())];
-    let question = Question { path: &path, query: &[] };
-    let answer: Answer<Value> = context.client()?.send(Call::Ban, question, &Ban { reason }).await?;
+    let question = Question {
+        path: &path,
+        query: &[],
+    };
+    let answer: Answer<Value> = context
+        .client()?
+        .send(Call::Ban, question, &Ban { reason })
+        .await?;
     let leaf = or_dash(answer.receipt.map(|receipt| receipt.index));
-    context.output.print(&answer.data, |_| lines(&[("banned", name.to_string()), ("leaf", leaf)]))?;
+    context.output.print(&answer.data, |_| {
+        lines(&[("banned", name.to_string()), ("leaf", leaf)])
+    })?;
     Ok(Exit::Done)
 }
 
 async fn token(context: &Context, name: &NodeName) -> Result<Exit, CommandError> {
     let path = [("name", name.as_str())];
-    let answer: Answer<Token> = context.client()?.get(Call::Token, Question { path: &path, query: &[] }).await?;
-    context.output.print(&answer.data, |token| token.token.clone())?;
+    let answer: Answer<Token> = context
+        .client()?
+        .get(
+            Call::Token,
+            Question {
+                path: &path,
+                query: &[],
+            },
+        )
+        .await?;
+    context
+        .output
+        .print(&answer.data, |token| token.token.clone())?;
     eprintln!("hint: it admits `{name}` once, within ten minutes");
     Ok(Exit::Done)
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// Checks and tests rules offline, and asks the server about those in force.
 #[derive(Debug, Args)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     command: PolicyCommand,
     #[command(flatten)]
@@ -44,7 +44,9 @@ enum PolicyCommand {
     #[command(after_help = "Example: bailiwick policy schema > bailiwick.cedarschema")]
     Schema,
     /// Who can do something, over the nodes and image sets of the estate in force, or of `-f`.
-    #[command(after_help = "Example: bailiwick policy who-can 'lease credential/postgresql/medical-records'")]
+    #[command(
+        after_help = "Example: bailiwick policy who-can 'lease credential/postgresql/medical-records'"
+    )]
     WhoCan {
         /// The question.
         ask: Ask,
@@ -53,8 +55,10 @@ enum PolicyCommand {
         folder: Option<std::path::PathBuf>,
     },
     /// Why a workload that runs as well as it can be measured would be answered so, on a node as it attested.
-    #[command(after_help = "Example: bailiwick policy explain 'lease credential/postgresql/medical-records' \
-                            --node fra02-n1 --image medrec")]
+    #[command(
+        after_help = "Example: bailiwick policy explain 'lease credential/postgresql/medical-records' \
+                            --node fra02-n1 --image medrec"
+    )]
     Explain {
         /// The question.
         ask: Ask,
@@ -71,12 +75,15 @@ enum PolicyCommand {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: PolicyArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: PolicyArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
     match args.command {
         PolicyCommand::Check { folder } => check(&context, &folder),
         PolicyCommand::Test { folder } => test(&context, &folder),
-        PolicyCommand::Schema => context.output.print(&::policy::SCHEMA, |schema| (*schema).to_owned()).map(|()| Exit::Done),
+        PolicyCommand::Schema => context
+            .output
+            .print(&::policy::SCHEMA, |schema| (*schema).to_owned())
+            .map(|()| Exit::Done),
         PolicyCommand::WhoCan { ask, folder } => who_can(&context, &ask, folder).await,
         PolicyCommand::Explain { ask, node, image } => explain(&context, &ask, node, image).await,
     }
@@ -102,36 +109,66 @@ fn check(context: &Context, folder: &FolderArgs) -> Result<Exit, CommandError> {
 fn test(context: &Context, folder: &FolderArgs) -> Result<Exit, CommandError> {
     let report = folder.policies()?.test(SystemClock.timestamp());
     let row = |file: &str, name: &str, verdict: &TestVerdict| match verdict {
-        TestVerdict::Passed { asked } => json!({ "file": file, "name": name, "passed": true, "asked": asked }),
-        TestVerdict::Failed { why } => json!({ "file": file, "name": name, "passed": false, "why": why }),
+        TestVerdict::Passed { asked } => {
+            json!({ "file": file, "name": name, "passed": true, "asked": asked })
+        }
+        TestVerdict::Failed { why } => {
+            json!({ "file": file, "name": name, "passed": false, "why": why })
+        }
     };
-    let data: Vec<_> = report.results.iter().map(|it| row(&it.file, &it.name, &it.verdict)).collect();
+    let data: Vec<_> = report
+        .results
+        .iter()
+        .map(|it| row(&it.file, &it.name, &it.verdict))
+        .collect();
     context.output.print(&data, |_| {
         let line = |it: &::policy::TestResult| match &it.verdict {
-            TestVerdict::Passed { asked } => format!("passed  {}: {} ({asked} asked)\n", it.file, plain(&it.name)),
-            TestVerdict::Failed { why } => format!("FAILED  {}: {}\n        {}\n", it.file, plain(&it.name), plain(why)),
+            TestVerdict::Passed { asked } => {
+                format!("passed  {}: {} ({asked} asked)\n", it.file, plain(&it.name))
+            }
+            TestVerdict::Failed { why } => format!(
+                "FAILED  {}: {}\n        {}\n",
+                it.file,
+                plain(&it.name),
+                plain(why)
+            ),
         };
         report.results.iter().map(line).collect()
     })?;
     if report.results.is_empty() {
         eprintln!("warning: the estate has no tests");
     }
-    Ok(if report.passed() { Exit::Done } else { Exit::Failed })
+    Ok(if report.passed() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
-async fn who_can(context: &Context, ask: &Ask, folder: Option<std::path::PathBuf>) -> Result<Exit, CommandError> {
+async fn who_can(
+    context: &Context,
+    ask: &Ask,
+    folder: Option<std::path::PathBuf>,
+) -> Result<Exit, CommandError> {
     let answer = match folder {
         Some(folder) => offline(&FolderArgs::at(folder), ask)?,
         None => {
-            let asked = Asked { ask: ask.to_string() };
-            let answer: Answer<WhoCan> = context.client()?.send(Call::WhoCan, Question::default(), &asked).await?;
+            let asked = Asked {
+                ask: ask.to_string(),
+            };
+            let answer: Answer<WhoCan> = context
+                .client()?
+                .send(Call::WhoCan, Question::default(), &asked)
+                .await?;
             answer.data
         }
     };
     context.output.print(&answer, |answer| {
         let row = |it: &Access| {
             vec![
-                it.image.as_ref().map_or_else(|| "(the node)".to_owned(), ToString::to_string),
+                it.image
+                    .as_ref()
+                    .map_or_else(|| "(the node)".to_owned(), ToString::to_string),
                 it.node.to_string(),
                 it.location.to_string(),
                 it.cluster.to_string(),
@@ -143,16 +180,34 @@ async fn who_can(context: &Context, ask: &Ask, folder: Option<std::path::PathBuf
         let shown = if rows.is_empty() {
             "nobody\n".to_owned()
         } else {
-            table(&["IMAGE SET", "NODE", "LOCATION", "CLUSTER", "TARGET", "BY RULE"], &rows)
+            table(
+                &[
+                    "IMAGE SET",
+                    "NODE",
+                    "LOCATION",
+                    "CLUSTER",
+                    "TARGET",
+                    "BY RULE",
+                ],
+                &rows,
+            )
         };
-        format!("{shown}{} permitted, {} refused\n", rows.len(), answer.refused)
+        format!(
+            "{shown}{} permitted, {} refused\n",
+            rows.len(),
+            answer.refused
+        )
     })?;
     Ok(Exit::Done)
 }
 
 fn offline(folder: &FolderArgs, ask: &Ask) -> Result<WhoCan, CommandError> {
     let Answered { rows, refused, .. } = folder.policies()?.who_can(ask, SystemClock.timestamp());
-    Ok(WhoCan { ask: ask.to_string(), permitted: rows.iter().map(Access::from).collect(), refused })
+    Ok(WhoCan {
+        ask: ask.to_string(),
+        permitted: rows.iter().map(Access::from).collect(),
+        refused,
+    })
 }
 
 async fn explain(
@@ -161,10 +216,21 @@ async fn explain(
     node: NodeName,
     image: Option<ImageSetName>,
 ) -> Result<Exit, CommandError> {
-    let asked = ExplainQuestion { ask: ask.to_string(), node, image };
-    let answer: Answer<Explanation> = context.client()?.send(Call::Explain, Question::default(), &asked).await?;
+    let asked = ExplainQuestion {
+        ask: ask.to_string(),
+        node,
+        image,
+    };
+    let answer: Answer<Explanation> = context
+        .client()?
+        .send(Call::Explain, Question::default(), &asked)
+        .await?;
     context.output.print(&answer.data, |explained| {
-        let facts: String = explained.facts.iter().map(|fact| format!("  {fact}\n")).collect();
+        let facts: String = explained
+            .facts
+            .iter()
+            .map(|fact| format!("  {fact}\n"))
+            .collect();
         let lacks: String = explained
             .lacks
             .iter()
@@ -173,7 +239,14 @@ async fn explain(
                 false => format!("  `{rule}` lacks {}\n", lacks.join(" and ")),
             })
             .collect();
-        format!("{}\n{}\n{facts}{lacks}", explained.question, explained.answer)
+        format!(
+            "{}\n{}\n{facts}{lacks}",
+            explained.question, explained.answer
+        )
     })?;
-    Ok(if answer.data.permitted { Exit::Done } else { Exit::Denied })
+    Ok(if answer.data.permitted {
+        Exit::Done
+    } else {
+        Exit::Denied
+    })
 }

@@ -26,7 +26,7 @@ use crate::{
 
 /// Stores secrets, sealed before they leave this machine. There is no get: nobody reads one back.
 #[derive(Debug, Args)]
-pub struct SecretArgs {
+pub(crate) struct SecretArgs {
     #[command(subcommand)]
     command: SecretCommand,
     #[command(flatten)]
@@ -36,8 +36,10 @@ pub struct SecretArgs {
 #[derive(Debug, Subcommand)]
 enum SecretCommand {
     /// Seals a secret to its data set's key and stores it as the next version.
-    #[command(after_help = "Example: bailiwick secret put db/medrec-pg/admin --dataset medical-records \
-                            --from-file admin.json --root-pin sha256:…")]
+    #[command(
+        after_help = "Example: bailiwick secret put db/medrec-pg/admin --dataset medical-records \
+                            --from-file admin.json --root-pin sha256:…"
+    )]
     Put {
         /// Its name.
         name: SecretName,
@@ -63,10 +65,14 @@ enum SecretCommand {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: SecretArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: SecretArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
     match args.command {
-        SecretCommand::Put { name, dataset, from_file } => put(&context, &name, &dataset, &from_file).await,
+        SecretCommand::Put {
+            name,
+            dataset,
+            from_file,
+        } => put(&context, &name, &dataset, &from_file).await,
         SecretCommand::List => list(&context).await,
         SecretCommand::Show { name } => show(&context, &name).await,
     }
@@ -82,13 +88,21 @@ async fn put(
     let client = context.client()?;
     let value = read_value(file)?;
     let path = [("name", dataset.as_str())];
-    let question = Question { path: &path, query: &[] };
+    let question = Question {
+        path: &path,
+        query: &[],
+    };
     let answer: Answer<web::wire::KeyDocument> = client.get(Call::DataSetKey, question).await?;
     let now = SystemClock.timestamp();
-    let document = KeyDocument::verify(&answer.data.document, KeyUse::Dataset, pin, now)
-        .map_err(|error| CommandError::unverified("the data set's key is not used").caused_by(&error))?;
+    let document =
+        KeyDocument::verify(&answer.data.document, KeyUse::Dataset, pin, now).map_err(|error| {
+            CommandError::unverified("the data set's key is not used").caused_by(&error)
+        })?;
     if document.dataset != *dataset || document.resource != dataset.as_str() {
-        let message = format!("the server sent the key of `{}`, not of `{dataset}`", document.resource);
+        let message = format!(
+            "the server sent the key of `{}`, not of `{dataset}`",
+            document.resource
+        );
         return Err(CommandError::unverified(message));
     }
     let version = newest(&client, name).await? + 1;
@@ -103,42 +117,85 @@ async fn put(
         ct: B64.encode(row.ct),
     };
     let path = [("name", name.as_str())];
-    let answer: Answer<Value> =
-        client.send(Call::PutSecret, Question { path: &path, query: &[] }, &sealed).await?;
+    let answer: Answer<Value> = client
+        .send(
+            Call::PutSecret,
+            Question {
+                path: &path,
+                query: &[],
+            },
+            &sealed,
+        )
+        .await?;
     let leaf = or_dash(answer.receipt.map(|receipt| receipt.index));
     context.output.print(&answer.data, |_| {
         let value = ("value", "sealed".to_owned());
-        lines(&[value, ("name", name.to_string()), ("version", version.to_string()), ("leaf", leaf)])
+        lines(&[
+            value,
+            ("name", name.to_string()),
+            ("version", version.to_string()),
+            ("leaf", leaf),
+        ])
     })?;
     Ok(Exit::Done)
 }
 
 async fn newest(client: &Client, name: &SecretName) -> Result<u64, CommandError> {
     let path = [("name", name.as_str())];
-    let answer: Result<Answer<SecretSummary>, _> =
-        client.get(Call::Secret, Question { path: &path, query: &[] }).await;
+    let answer: Result<Answer<SecretSummary>, _> = client
+        .get(
+            Call::Secret,
+            Question {
+                path: &path,
+                query: &[],
+            },
+        )
+        .await;
     match answer {
         Ok(answer) => Ok(answer.data.version),
-        Err(ClientError::Refused { code: Code::NotFound, .. }) => Ok(0),
+        Err(ClientError::Refused {
+            code: Code::NotFound,
+            ..
+        }) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }
 
 async fn list(context: &Context) -> Result<Exit, CommandError> {
-    let answer: Answer<Vec<SecretSummary>> = context.client()?.get(Call::Secrets, Question::default()).await?;
+    let answer: Answer<Vec<SecretSummary>> = context
+        .client()?
+        .get(Call::Secrets, Question::default())
+        .await?;
     context.output.print(&answer.data, |secrets| {
         let row = |it: &SecretSummary| {
-            vec![it.name.to_string(), it.value.clone(), it.version.to_string(), it.dataset.to_string(), it.by.clone()]
+            vec![
+                it.name.to_string(),
+                it.value.clone(),
+                it.version.to_string(),
+                it.dataset.to_string(),
+                it.by.clone(),
+            ]
         };
-        table(&["SECRET", "VALUE", "VERSION", "DATA SET", "BY"], &secrets.iter().map(row).collect::<Vec<_>>())
+        table(
+            &["SECRET", "VALUE", "VERSION", "DATA SET", "BY"],
+            &secrets.iter().map(row).collect::<Vec<_>>(),
+        )
     })?;
     Ok(Exit::Done)
 }
 
 async fn show(context: &Context, name: &SecretName) -> Result<Exit, CommandError> {
     let path = [("name", name.as_str())];
-    let answer: Answer<SecretSummary> =
-        context.client()?.get(Call::Secret, Question { path: &path, query: &[] }).await?;
+    let answer: Answer<SecretSummary> = context
+        .client()?
+        .get(
+            Call::Secret,
+            Question {
+                path: &path,
+                query: &[],
+            },
+        )
+        .await?;
     context.output.print(&answer.data, |secret| {
         lines(&[
             ("value", secret.value.clone()),
@@ -164,7 +221,9 @@ fn read_value(file: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, CommandError
     read.map_err(|error| unreadable(file, &error))?;
     match value.len() {
         0 => Err(CommandError::usage("the secret is empty")),
-        length if length > MAX_VALUE => Err(CommandError::usage(format!("a secret has at most {MAX_VALUE} bytes"))),
+        length if length > MAX_VALUE => Err(CommandError::usage(format!(
+            "a secret has at most {MAX_VALUE} bytes"
+        ))),
         _ => Ok(value),
     }
 }

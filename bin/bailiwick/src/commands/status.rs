@@ -12,7 +12,7 @@ use crate::{
 /// Shows how the server is, and what its operator should know.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bailiwick status --output json")]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -21,9 +21,12 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// [`CommandError`]
-pub async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
-    let answer: Answer<Status> = context.client()?.get(Call::Status, Question::default()).await?;
+    let answer: Answer<Status> = context
+        .client()?
+        .get(Call::Status, Question::default())
+        .await?;
     context.output.print(&answer.data, |status| {
         let size = status.checkpoint.lines().nth(1).unwrap_or("0").to_owned();
         lines(&[
@@ -31,7 +34,10 @@ pub async fn run(args: StatusArgs) -> Result<Exit, CommandError> {
             ("tenant", status.tenant.clone()),
             ("lab", if status.lab { "yes" } else { "no" }.to_owned()),
             ("custody", status.custody.clone()),
-            ("estate", format!("version {} ({})", status.policy, status.estate)),
+            (
+                "estate",
+                format!("version {} ({})", status.policy, status.estate),
+            ),
             ("root", status.root.clone()),
             ("ledger key", status.ledger_key.clone()),
             ("leaves", size),
