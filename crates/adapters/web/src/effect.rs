@@ -27,21 +27,17 @@ pub(crate) fn access_changes(old: &Policies, new: &Policies, now: Timestamp) -> 
     .concat()
 }
 
-/// A row of an answer as it travels.
-pub(crate) fn access_of(row: &Row) -> Access {
-    Access {
-        node: row.node.clone(),
-        cluster: row.cluster.clone(),
-        location: row.location.clone(),
-        image: row.image.clone(),
-        action: row.action.as_str().to_owned(),
-        target: row.target.to_string(),
-        rules: row
-            .evaluation
-            .rules()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+impl From<&Row> for Access {
+    fn from(row: &Row) -> Self {
+        Self {
+            node: row.node.clone(),
+            cluster: row.cluster.clone(),
+            location: row.location.clone(),
+            image: row.image.clone(),
+            action: row.action.as_str().to_owned(),
+            target: row.target.to_string(),
+            rules: row.evaluation.rules().iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -53,7 +49,7 @@ fn all_access(policies: &Policies, now: Timestamp) -> BTreeMap<Access, Access> {
             let WhoCan { rows, .. } = policies.who_can(ask, now);
             rows
         })
-        .map(|row| access_of(&row))
+        .map(|row| Access::from(&row))
         .map(|access| {
             (
                 Access {

@@ -28,8 +28,15 @@ pub(super) fn open(index: u64, leaf: &str, disclosures: &[String]) -> Result<Ope
     };
     let leaf = Leaf::parse(leaf.as_bytes()).map_err(|error| wrong(&error))?;
     let disclosed = leaf.disclose(disclosures).map_err(|error| wrong(&error))?;
-    let values = disclosed.into_iter().map(|Disclosure { name, value, .. }| (name, value)).collect();
-    Ok(Opened { index, time: Timestamp::from_seconds(leaf.time), values })
+    let values = disclosed
+        .into_iter()
+        .map(|Disclosure { name, value, .. }| (name, value))
+        .collect();
+    Ok(Opened {
+        index,
+        time: Timestamp::from_seconds(leaf.time),
+        values,
+    })
 }
 
 /// Prints entries, newest first, with `more` values in the last column.
@@ -37,24 +44,46 @@ pub(super) fn print(context: &Context, trail: &Trail, more: &[&str]) -> Result<E
     let opened: Vec<Opened> = trail
         .entries
         .iter()
-        .map(|LogEntry { index, leaf, disclosures }| open(*index, leaf, disclosures))
+        .map(
+            |LogEntry {
+                 index,
+                 leaf,
+                 disclosures,
+             }| open(*index, leaf, disclosures),
+        )
         .collect::<Result<_, _>>()?;
     context.output.print(&opened, |opened| {
         let rows: Vec<_> = opened.iter().map(|entry| row(entry, more)).collect();
-        table(&["LEAF", "TIME", "KIND", "OUTCOME", "WHO", "TARGET", "WHY"], &rows)
+        table(
+            &["LEAF", "TIME", "KIND", "OUTCOME", "WHO", "TARGET", "WHY"],
+            &rows,
+        )
     })?;
     Ok(Exit::Done)
 }
 
 fn row(entry: &Opened, more: &[&str]) -> Vec<String> {
     let value = |name: &str| entry.values.get(name).map(text).unwrap_or_default();
-    let first = |names: &[&str]| names.iter().map(|name| value(name)).find(|text| !text.is_empty());
+    let first = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| value(name))
+            .find(|text| !text.is_empty())
+    };
     let places = ["node", "location", "cluster"].map(value);
     let who = match places.iter().all(String::is_empty) {
         true => value("actor"),
-        false => places.into_iter().filter(|place| !place.is_empty()).collect::<Vec<_>>().join(", "),
+        false => places
+            .into_iter()
+            .filter(|place| !place.is_empty())
+            .collect::<Vec<_>>()
+            .join(", "),
     };
-    let why: Vec<String> = [&["rules", "reason"], more].concat().into_iter().map(value).collect();
+    let why: Vec<String> = [&["rules", "reason"], more]
+        .concat()
+        .into_iter()
+        .map(value)
+        .collect();
     vec![
         entry.index.to_string(),
         entry.time.to_string(),
@@ -62,7 +91,10 @@ fn row(entry: &Opened, more: &[&str]) -> Vec<String> {
         first(&["outcome"]).unwrap_or_else(|| "-".to_owned()),
         who,
         first(&["target", "lease", "person"]).unwrap_or_else(|| "-".to_owned()),
-        why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" "),
+        why.into_iter()
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
     ]
 }
 

@@ -13,7 +13,6 @@ use super::reading;
 use crate::{
     answer::{Failure, Reply},
     ask::Ask,
-    effect::access_of,
     wire,
 };
 
@@ -30,7 +29,7 @@ pub(super) async fn who_can<S: Store, A: DatabaseAccounts>(
     )
     .await?;
     let answer = server.world().policies.who_can(&question, server.now());
-    let permitted = answer.rows.iter().map(access_of).collect();
+    let permitted = answer.rows.iter().map(wire::Access::from).collect();
     Reply::new(
         wire::WhoCan {
             ask: question.to_string(),
