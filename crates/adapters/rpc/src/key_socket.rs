@@ -1,0 +1,270 @@
+//! The agent's socket for decoders: root only, one question and one answer per connection, JSON behind its length. The
+//! client blocks and needs no run-time, so that a decoder starts in a few milliseconds.
+
+mod server;
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream as StdStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as B64};
+use estate::ImageSetName;
+use evidence::{Confirmation, request::LayerDescriptor};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use server::serve;
+
+use crate::released::{OnRecord, SealedAnswer};
+
+/// What a decoder asks: the key of one layer, sealed to a key of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyRequest {
+    /// Format version, 1.
+    pub v: u8,
+    /// The key packet, standard base64.
+    pub packet: String,
+    /// The image set that the packet names.
+    pub image: ImageSetName,
+    /// The layer.
+    pub layer: LayerDescriptor,
+    /// The key that the answer is to be sealed to.
+    pub cnf: Confirmation,
+}
+
+impl KeyRequest {
+    /// A question for the key of a layer.
+    pub fn new(
+        packet: &[u8],
+        image: ImageSetName,
+        layer: LayerDescriptor,
+        cnf: Confirmation,
+    ) -> Self {
+        Self {
+            v: 1,
+            packet: B64.encode(packet),
+            image,
+            layer,
+            cnf,
+        }
+    }
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "outcome",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+enum KeyReply {
+    Sealed {
+        request: String,
+        leaf: String,
+        proof: String,
+        ledger_key: String,
+        lab: bool,
+        enc: String,
+        ct: String,
+    },
+    Denied {
+        code: String,
+        reason: String,
+    },
+    Unavailable {
+        reason: String,
+    },
+    Refused {
+        reason: String,
+    },
+}
+
+/// The key was not given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeySocketError {
+    /// Fault: this node: no agent listens.
+    #[error("no agent answers on `{}`", .path.display())]
+    NoAgent {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Fault: the agent; it went away or did not answer in time.
+    #[error("the agent's answer did not come")]
+    Broken(#[source] io::Error),
+    /// Fault: the agent, of another version perhaps.
+    #[error("the agent's answer is not understood")]
+    NotUnderstood,
+    /// Fault: none; policy said no, and that is on record.
+    #[error("denied: {reason}")]
+    Denied {
+        /// Stable code.
+        code: String,
+        /// A sentence.
+        reason: String,
+    },
+    /// Fault: the server or the way to it.
+    #[error("not available now: {0}")]
+    Unavailable(String),
+    /// Fault: the caller.
+    #[error("the agent refused: {0}")]
+    Refused(String),
+}
+
+/// The blocking client.
+#[derive(Debug, Clone)]
+pub struct KeyClient {
+    path: PathBuf,
+    patience: Duration,
+}
+
+impl KeyClient {
+    /// A client for the socket at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Whether there is a socket at all; where there is none, no agent was set up.
+    pub fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Asks for a key.
+    ///
+    /// # Errors
+    /// [`KeySocketError`]
+    pub fn open(&self, request: &KeyRequest) -> Result<SealedAnswer, KeySocketError> {
+        let no_agent = |source| KeySocketError::NoAgent {
+            path: self.path.clone(),
+            source,
+        };
+        let mut stream = StdStream::connect(&self.path).map_err(no_agent)?;
+        let reply = self
+            .ask(&mut stream, request)
+            .map_err(KeySocketError::Broken)?;
+        parse_reply(&reply)
+    }
+
+    fn ask(&self, stream: &mut StdStream, request: &KeyRequest) -> io::Result<Vec<u8>> {
+        stream.set_read_timeout(Some(self.patience))?;
+        stream.set_write_timeout(Some(self.patience))?;
+        stream.write_all(&frame(request)?)?;
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut body = vec![0; checked(length)?];
+        stream.read_exact(&mut body)?;
+        Ok(body)
+    }
+}
+
+fn parse_reply(body: &[u8]) -> Result<SealedAnswer, KeySocketError> {
+    let bytes = |text: String| B64.decode(text).map_err(|_| KeySocketError::NotUnderstood);
+    match parse(body).ok_or(KeySocketError::NotUnderstood)? {
+        KeyReply::Sealed {
+            request,
+            leaf,
+            proof,
+            ledger_key,
+            lab,
+            enc,
+            ct,
+        } => Ok(SealedAnswer {
+            record: OnRecord {
+                request: bytes(request)?,
+                leaf: bytes(leaf)?,
+                proof,
+                ledger_key,
+                lab,
+            },
+            enc: bytes(enc)?,
+            ct: bytes(ct)?,
+        }),
+        KeyReply::Denied { code, reason } => Err(KeySocketError::Denied { code, reason }),
+        KeyReply::Unavailable { reason } => Err(KeySocketError::Unavailable(reason)),
+        KeyReply::Refused { reason } => Err(KeySocketError::Refused(reason)),
+    }
+}
+
+fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|length| *length <= LARGEST);
+    let length = length
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is too large"))?;
+    Ok([length.to_be_bytes().as_slice(), &body].concat())
+}
+
+fn checked(length: [u8; 4]) -> io::Result<usize> {
+    let length = u32::from_be_bytes(length);
+    match usize::try_from(length) {
+        Ok(size) if length <= LARGEST => Ok(size),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the message is too large",
+        )),
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    jose::strict_json::from_slice(body).ok()
+}
+
+/// 4 MiB.
+const LARGEST: u32 = 4 * 1024 * 1024;
+/// A pull may wait for a server that is being restarted; the runtime's own limits are longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::{server::parse_request, *};
+
+    proptest::proptest! {
+        #[test]
+        fn hostile_messages_are_errors(body: Vec<u8>, text: String) {
+            proptest::prop_assert!(parse_request(&body).is_err());
+            proptest::prop_assert!(parse_request(text.as_bytes()).is_err());
+            proptest::prop_assert!(parse_reply(&body).is_err());
+            proptest::prop_assert!(parse_reply(text.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_room_is_made() {
+        assert!(checked(LARGEST.to_be_bytes()).is_ok());
+        assert!(checked((LARGEST + 1).to_be_bytes()).is_err());
+        assert!(checked([0xff; 4]).is_err());
+    }
+
+    #[test]
+    fn unknown_and_doubled_members_are_refused() {
+        let good = r#"{"outcome":"denied","code":"denied","reason":"no"}"#;
+        assert!(matches!(
+            parse_reply(good.as_bytes()),
+            Err(KeySocketError::Denied { .. })
+        ));
+        for bad in [
+            r#"{"outcome":"denied","code":"denied","reason":"no","more":1}"#,
+            r#"{"outcome":"denied","code":"denied","reason":"no","reason":"yes"}"#,
+            r#"{"outcome":"granted"}"#,
+        ] {
+            assert!(
+                matches!(
+                    parse_reply(bad.as_bytes()),
+                    Err(KeySocketError::NotUnderstood)
+                ),
+                "{bad}"
+            );
+        }
+    }
+}

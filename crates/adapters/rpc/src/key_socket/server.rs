@@ -1,0 +1,142 @@
+//! The agent's side: who is not root is closed without an answer, and every refusal keeps its kind.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use agent::{AgentError, Delivered, ports::Outcome};
+use base64::{Engine, engine::general_purpose::STANDARD as B64};
+use peer::Peer;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::{KeyReply, KeyRequest, PATIENCE, checked, frame, parse};
+use crate::{unix, workload::WorkloadAgent};
+
+/// Serves decoders until `until` is done. Callers that are not root are closed without an answer; whether a root process is a
+/// decoder is the agent's to judge.
+pub async fn serve<A, M>(
+    agent: Arc<A>,
+    listener: UnixListener,
+    make_caller: M,
+    until: impl Future<Output = ()>,
+) where
+    A: WorkloadAgent,
+    M: Fn(Peer) -> A::Caller + Send + Sync + 'static,
+{
+    let room = Arc::new(Semaphore::new(MOST_CALLERS));
+    tokio::pin!(until);
+    loop {
+        let stream = tokio::select! {
+            () = &mut until => return,
+            stream = unix::accept(&listener) => stream,
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            continue;
+        };
+        let peer = match Peer::of(&stream) {
+            Ok(peer) if peer.uid() == 0 => peer,
+            Ok(peer) => {
+                tracing::warn!(
+                    uid = peer.uid(),
+                    pid = peer.pid(),
+                    "a process that is not root asked for an image key"
+                );
+                continue;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a caller was gone before it was seen");
+                continue;
+            }
+        };
+        let (agent, caller) = (Arc::clone(&agent), make_caller(peer));
+        tokio::spawn(async move {
+            let _permit = permit;
+            match timeout(PATIENCE, answer_one(agent.as_ref(), &caller, stream)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::info!(%error, "a decoder's question was not answered"),
+                Err(_) => tracing::info!("a decoder's question took too long"),
+            }
+        });
+    }
+}
+
+async fn answer_one<A: WorkloadAgent>(
+    agent: &A,
+    caller: &A::Caller,
+    mut stream: UnixStream,
+) -> io::Result<()> {
+    let mut length = [0; 4];
+    timeout(QUESTION_LIMIT, stream.read_exact(&mut length)).await??;
+    let mut body = vec![0; checked(length)?];
+    timeout(QUESTION_LIMIT, stream.read_exact(&mut body)).await??;
+    let reply = match parse_request(&body) {
+        Ok((request, packet)) => {
+            let KeyRequest {
+                image, layer, cnf, ..
+            } = request;
+            reply(agent.open(caller, packet, image, layer, cnf).await)
+        }
+        Err(reason) => KeyReply::Refused {
+            reason: reason.to_owned(),
+        },
+    };
+    stream.write_all(&frame(&reply)?).await?;
+    stream.shutdown().await
+}
+
+pub(super) fn parse_request(body: &[u8]) -> Result<(KeyRequest, Vec<u8>), &'static str> {
+    let request: KeyRequest = parse(body).ok_or("the question is malformed")?;
+    if request.v != 1 {
+        return Err("the question has an unknown version");
+    }
+    if request.cnf.public_key().is_none() {
+        return Err("the question's key is no HPKE key that is known here");
+    }
+    let packet = B64
+        .decode(&request.packet)
+        .map_err(|_| "the question's packet is not base64")?;
+    Ok((request, packet))
+}
+
+fn reply(answer: Result<Delivered, AgentError>) -> KeyReply {
+    match answer {
+        Ok(Delivered {
+            outcome: Outcome::Sealed { suite: _, enc, ct },
+            request,
+            leaf,
+            proof,
+            ledger_key,
+            lab,
+        }) => KeyReply::Sealed {
+            request: B64.encode(request),
+            leaf: B64.encode(leaf),
+            proof,
+            ledger_key,
+            lab,
+            enc: B64.encode(enc),
+            ct: B64.encode(ct),
+        },
+        Ok(_) => KeyReply::Unavailable {
+            reason: "the server answered with something that is not sealed".to_owned(),
+        },
+        Err(AgentError::Denied {
+            code,
+            reason,
+            receipt: _,
+        }) => KeyReply::Denied { code, reason },
+        Err(AgentError::Banned) => KeyReply::Denied {
+            code: "denied".to_owned(),
+            reason: "this node is banned".to_owned(),
+        },
+        Err(AgentError::Caller(reason)) => KeyReply::Refused { reason },
+        Err(error) => KeyReply::Unavailable {
+            reason: error.to_string(),
+        },
+    }
+}
+
+const MOST_CALLERS: usize = 64;
+const QUESTION_LIMIT: Duration = Duration::from_secs(10);

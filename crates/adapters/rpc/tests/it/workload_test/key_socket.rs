@@ -1,0 +1,194 @@
+//! The decoders' socket.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use agent::AgentError;
+use custody::ReleaseInfo;
+use estate::Digest;
+use evidence::{
+    Confirmation,
+    request::{Canonical, LayerDescriptor, OpenRequest},
+};
+use hpke_xwing::{PrivateKey, Suite};
+use rpc::{
+    key_socket::{KeyClient, KeyRequest, KeySocketError, serve},
+    released::{Lab, SealedAnswer, Trust},
+    unix::{self, Access},
+};
+use tempfile::TempDir;
+
+use super::{
+    delivery::{log, release},
+    fake::FakeAgent,
+};
+
+struct Socket {
+    path: PathBuf,
+    agent: Arc<FakeAgent>,
+    _folder: TempDir,
+}
+
+fn socket() -> Socket {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.sock");
+    let agent = FakeAgent::new();
+    let listener = unix::listen(&path, Access::Root).unwrap();
+    tokio::spawn(serve(
+        Arc::clone(&agent),
+        listener,
+        |peer: peer::Peer| peer.pid(),
+        std::future::pending(),
+    ));
+    Socket {
+        path,
+        agent,
+        _folder: folder,
+    }
+}
+
+fn layer() -> LayerDescriptor {
+    let media_type = "application/vnd.oci.image.layer.v1.tar+encrypted".to_owned();
+    LayerDescriptor {
+        digest: Digest::of("layer"),
+        size: 5,
+        media_type,
+    }
+}
+
+async fn ask(socket: &Socket, key: &PrivateKey) -> Result<SealedAnswer, KeySocketError> {
+    let client = KeyClient::new(&socket.path);
+    let request = KeyRequest::new(
+        b"packet",
+        "medrec".parse().unwrap(),
+        layer(),
+        Confirmation::of(key.public_key()),
+    );
+    tokio::task::spawn_blocking(move || client.open(&request))
+        .await
+        .unwrap()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[tokio::test]
+async fn root_gets_a_key_that_is_sealed_and_on_record_and_nobody_else_gets_an_answer() {
+    let socket = socket();
+    *socket.agent.release.lock().unwrap() =
+        Box::new(|asked, cnf| Ok(release(asked, cnf, &log("td/log"))));
+    let key = PrivateKey::generate(Suite::XWing).unwrap();
+    let answer = ask(&socket, &key).await;
+    if !is_root() {
+        assert!(matches!(answer, Err(KeySocketError::Broken(_))));
+        return;
+    }
+    let expected = |canonical: &[u8]| {
+        let asked = OpenRequest::from_canonical(canonical).unwrap();
+        asked.packet == Digest::of("packet")
+            && asked.image.as_str() == "medrec"
+            && asked.layer == layer()
+    };
+    let opened = answer
+        .unwrap()
+        .open(
+            &Trust::in_agent(Lab::Refused),
+            &key,
+            ReleaseInfo::Open,
+            expected,
+        )
+        .unwrap();
+    assert_eq!(opened.as_slice(), b"value");
+}
+
+#[tokio::test]
+async fn each_refusal_keeps_its_kind_and_its_reason() {
+    if !is_root() {
+        return;
+    }
+    let socket = socket();
+    let key = PrivateKey::generate(Suite::XWing).unwrap();
+    let set = |error: AgentError| {
+        *socket.agent.release.lock().unwrap() = Box::new(move |_, _| Err(error.clone()))
+    };
+    set(AgentError::Denied {
+        code: "denied".to_owned(),
+        reason: "not in DAL05".to_owned(),
+        receipt: None,
+    });
+    assert_eq!(
+        ask(&socket, &key).await.unwrap_err().to_string(),
+        "denied: not in DAL05"
+    );
+    set(AgentError::Banned);
+    assert!(matches!(
+        ask(&socket, &key).await,
+        Err(KeySocketError::Denied { .. })
+    ));
+    set(AgentError::NotAttested);
+    assert!(matches!(
+        ask(&socket, &key).await,
+        Err(KeySocketError::Unavailable(_))
+    ));
+    set(AgentError::Caller("no decoder".to_owned()));
+    assert!(matches!(
+        ask(&socket, &key).await,
+        Err(KeySocketError::Refused(_))
+    ));
+}
+
+#[tokio::test]
+async fn hostile_questions_are_refused_or_closed() {
+    if !is_root() {
+        return;
+    }
+    let socket = socket();
+    let say = async |bytes: Vec<u8>| {
+        let path = socket.path.clone();
+        let ask = move || {
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.write_all(&bytes).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    let framed = |body: &[u8]| {
+        [
+            u32::try_from(body.len()).unwrap().to_be_bytes().as_slice(),
+            body,
+        ]
+        .concat()
+    };
+    for body in [b"".as_slice(), b"{}", b"null", br#"{"v":1}"#] {
+        assert!(say(framed(body)).await.contains(r#""outcome":"refused""#));
+    }
+    for raw in [vec![0xff; 4], vec![0, 0, 0, 9, b'{'], vec![1]] {
+        assert_eq!(say(raw).await, "");
+    }
+    assert!(socket.agent.callers.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_socket_there_is_no_agent() {
+    let client = KeyClient::new(std::path::Path::new("/does/not/exist.sock"));
+    assert!(!client.is_there());
+    let key = PrivateKey::generate(Suite::X25519).unwrap();
+    let request = KeyRequest::new(
+        b"p",
+        "medrec".parse().unwrap(),
+        layer(),
+        Confirmation::of(key.public_key()),
+    );
+    assert!(matches!(
+        client.open(&request),
+        Err(KeySocketError::NoAgent { .. })
+    ));
+}
