@@ -109,7 +109,7 @@ pub(crate) enum AttestorConfig {
 }
 
 fn usual_mounts() -> Vec<String> {
-    vec!["/run/bailiwick/workload.sock".to_owned()]
+    vec!["/run/bailiwick/agent.sock".to_owned()]
 }
 
 fn ten_minutes() -> u64 {

@@ -13,7 +13,7 @@ use crate::tell::Since;
 #[derive(Clone, Debug)]
 pub struct Bailiwick {
     program: PathBuf,
-    socket: PathBuf,
+    config: PathBuf,
 }
 
 /// What a command said.
@@ -32,10 +32,10 @@ pub struct Said {
 }
 
 impl Bailiwick {
-    /// The program, and the socket of the server that its commands are for.
+    /// The program, and the file that says which server its commands ask and what they pin.
     #[must_use]
-    pub fn new(program: &Path, socket: &Path) -> Self {
-        Self { program: program.to_owned(), socket: socket.to_owned() }
+    pub fn new(program: &Path, config: &Path) -> Self {
+        Self { program: program.to_owned(), config: config.to_owned() }
     }
 
     /// The program's file.
@@ -65,8 +65,8 @@ impl Bailiwick {
     /// # Errors
     /// As [`Bailiwick::run`].
     pub fn tell(&self, words: &[&str], input: &[u8]) -> anyhow::Result<Said> {
-        let socket = self.socket.display().to_string();
-        self.with_input(&[words, &["--socket", &socket]].concat(), words, input)
+        let config = self.config.display().to_string();
+        self.with_input(&[words, &["--config", &config]].concat(), words, input)
     }
 
     fn with_input(&self, words: &[&str], shown: &[&str], input: &[u8]) -> anyhow::Result<Said> {

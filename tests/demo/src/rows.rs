@@ -1,6 +1,6 @@
 //! The server's database, read past the server: what tests assert on, and where the demo changes a byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,6 +63,16 @@ impl Rows {
             }
         }
         Ok(leaves)
+    }
+
+    /// The bytes of all leaves.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn all_leaves(&self) -> anyhow::Result<HashSet<Vec<u8>>> {
+        let rows: Vec<(Vec<u8>,)> =
+            sqlx::query_as("SELECT leaf FROM leaf").fetch_all(&self.pool).await.context("can't read leaves")?;
+        Ok(rows.into_iter().map(|(leaf,)| leaf).collect())
     }
 
     /// Id, role and outcome of each lease.

@@ -32,7 +32,6 @@ pub struct Stage {
     /// The folder of everything.
     pub scratch: Scratch,
     lab: PathBuf,
-    run: PathBuf,
 }
 
 /// A node: its runtime, and where its agent listens for workloads.
@@ -43,7 +42,7 @@ pub struct Node {
     pub containerd: Containerd,
     /// The runtime as a kubelet uses it.
     pub cri: Cri,
-    sockets: PathBuf,
+    socket: PathBuf,
 }
 
 impl Stage {
@@ -56,39 +55,33 @@ impl Stage {
         let scratch = Scratch::new("demo")?;
         scratch.clean_on_interrupt()?;
         let lab = scratch.join("lab");
-        let run = PathBuf::from("/run/bailiwick").join(scratch.name());
-        let bailiwick = Bailiwick::new(&workspace_binary("bailiwick")?, &lab.join("server.sock"));
+        let bailiwick = Bailiwick::new(&workspace_binary("bailiwick")?, &lab.join("client.toml"));
         let registry = Registry::start(&scratch)?;
         let network = PodNetwork::start(&scratch)?;
         let postgres = Postgres::start_for_pods(&scratch, &network)?;
         let pause = registry.push(&Recipe::pause().build(&scratch)?, "demo/pause:1")?;
         let node = async |name: &'static str| -> anyhow::Result<Node> {
-            let decoder = decoder(bailiwick.program(), &lab.join("nodes").join(name).join("key.sock"));
+            let folder = lab.join("nodes").join(name);
+            let decoder = decoder(bailiwick.program(), &folder.join("key.sock"));
             let config = NodeConfig::new(name, &registry, &pause).network(&network).decoder(decoder);
             let containerd = Containerd::start(&scratch, &config)?;
             let cri = containerd.cri().await?;
-            Ok(Node { name, containerd, cri, sockets: run.join(name) })
+            Ok(Node { name, containerd, cri, socket: folder.join("agent.sock") })
         };
         let dal05 = node("dal05-n01").await?;
         let fra02 = node("fra02-n01").await?;
         tell.chapter("0  the stage: registry, PostgreSQL, two containerd nodes; then software TPMs, server, agents");
         tell.step(since.took(), "docker-registry, postgres, containerd, containerd", &format!("in {}", scratch.path().display()));
-        let up = lab_up(&bailiwick, &scratch, &lab, &run, [&dal05, &fra02])?;
+        let up = lab_up(&bailiwick, &scratch, &lab, [&dal05, &fra02])?;
         tell.step(up.took, &up.command, up.stdout.trim_end());
         let rows = Rows::open(&lab.join("server/server.db")).await?;
-        Ok(Self { tell, bailiwick, registry, postgres, dal05, fra02, rows, scratch, lab, run })
+        Ok(Self { tell, bailiwick, registry, postgres, dal05, fra02, rows, scratch, lab })
     }
 
     /// A path in the lab's folder.
     #[must_use]
     pub fn lab(&self, name: &str) -> PathBuf {
         self.lab.join(name)
-    }
-
-    /// Where the sockets for workloads lie.
-    #[must_use]
-    pub fn run_folder(&self) -> &Path {
-        &self.run
     }
 
     /// What the ledger's checkpoints are verified with.
@@ -119,7 +112,7 @@ impl Node {
     /// A container of this image as it is shipped, with the agent's socket.
     #[must_use]
     pub fn container(&self, image: &str) -> ContainerSpec {
-        let socket = Mount { host: self.sockets.clone(), container: "/run/bailiwick".into(), read_only: true };
+        let socket = Mount { host: self.socket.clone(), container: "/run/bailiwick/agent.sock".into(), read_only: true };
         ContainerSpec { name: "medrec".to_owned(), image: image.to_owned(), mounts: vec![socket], ..ContainerSpec::default() }
     }
 }
@@ -133,23 +126,19 @@ fn decoder(program: &Path, socket: &Path) -> Decoder {
     }
 }
 
-fn lab_up(bailiwick: &Bailiwick, scratch: &Scratch, lab: &Path, run: &Path, nodes: [&Node; 2]) -> anyhow::Result<Said> {
+fn lab_up(bailiwick: &Bailiwick, scratch: &Scratch, lab: &Path, nodes: [&Node; 2]) -> anyhow::Result<Said> {
     let dir = lab.display().to_string();
-    let (ending, folder, sockets) = (bailiwick.clone(), dir.clone(), run.to_owned());
+    let (ending, folder) = (bailiwick.clone(), dir.clone());
     scratch.at_end(move || {
         if let Ok(down) = ending.run(&["lab", "down", "--purge", "--dir", &folder])
             && down.code != 0
         {
             eprintln!("warning: {}", down.stderr.trim());
         }
-        let _ = fs::remove_dir_all(&sockets);
-        // Only if nothing of others is in it.
-        let _ = fs::remove_dir("/run/bailiwick");
     });
-    let run = run.display().to_string();
     let sockets = nodes.map(|node| format!("{}={}", node.name, node.containerd.socket().display()));
     let [first, second] = &sockets;
-    let words = ["lab", "up", "--dir", &dir, "--run-dir", &run, "--containerd", first, "--containerd", second];
+    let words = ["lab", "up", "--dir", &dir, "--containerd", first, "--containerd", second];
     let mut up = bailiwick.run(&words)?.ended(0)?;
     up.command = "bailiwick lab up".to_owned();
     Ok(up)

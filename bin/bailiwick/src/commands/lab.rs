@@ -38,10 +38,6 @@ enum LabCommand {
         /// Where everything of the lab lies.
         #[arg(long, default_value = DEFAULT_FOLDER)]
         dir: PathBuf,
-        /// Where the sockets for workloads lie; containers may have it as mount group `bailiwick` when it is below
-        /// `/run/bailiwick`. Usually `run` in the lab's folder.
-        #[arg(long)]
-        run_dir: Option<PathBuf>,
         /// containerd of a node; it need not run yet. Can be given once for each node.
         #[arg(long = "containerd", value_name = "NODE=SOCKET")]
         containerds: Vec<NodeSocket>,
@@ -108,12 +104,7 @@ impl FromStr for NodeSocket {
 /// Runs the command.
 pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
     match args.command {
-        LabCommand::Up {
-            dir,
-            run_dir,
-            containerds,
-            port,
-        } => up(&dir, run_dir, &containerds, port),
+        LabCommand::Up { dir, containerds, port } => up(&dir, &containerds, port),
         LabCommand::Down { dir, purge } => down(&LabFolder::existing(&dir)?, purge),
         LabCommand::Status { dir } => status(&LabFolder::existing(&dir)?),
         LabCommand::Reboot { dir, node, kernel } => {
@@ -122,13 +113,10 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
     }
 }
 
-fn up(
-    dir: &Path,
-    run_dir: Option<PathBuf>,
-    containerds: &[NodeSocket],
+fn up(dir: &Path, containerds: &[NodeSocket],
     port: Option<u16>,
 ) -> anyhow::Result<()> {
-    let lab = LabFolder::made(dir, run_dir.as_deref())?;
+    let lab = LabFolder::made(dir)?;
     eprintln!(
         "this is a lab: its keys lie in `{}`, and nobody outside should trust them",
         lab.path().display()

@@ -49,7 +49,7 @@ fn edit(stage: &Stage, image: &Image) -> anyhow::Result<()> {
 fn put_login(stage: &Stage) -> anyhow::Result<()> {
     let login = stage.postgres.broker();
     let value = serde_json::json!({ "user": login.user, "password": login.password }).to_string();
-    let words = ["secret", "put", "db/medrec-pg/admin", "--dataset", "medical-records"];
+    let words = ["secret", "put", "db/medrec-pg/admin", "--dataset", "medical-records", "--from-file", "-"];
     let put = stage.bailiwick.tell(&words, value.as_bytes())?.ended(0)?;
     stage.tell.step(put.took, &put.command, put.stdout.trim_end());
     Ok(())

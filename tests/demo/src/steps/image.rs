@@ -35,12 +35,13 @@ pub fn run(stage: &Stage) -> anyhow::Result<Image> {
     stage.tell.chapter("1  a real image, encrypted for the authority");
     let since = Since::now();
     let plain = recipe(stage)?.build(&stage.scratch)?;
-    let config = config_digest(&plain.transport(), &[])?;
+    let config = config_digest(&plain.transport())?;
     stage.tell.step(since.took(), "umoci …", &format!("medrec: busybox, psql, bailiwick, and the service; config {config}"));
     let reference = stage.registry.reference("medrec:1");
     let document = stage.scratch.join("medrec-key.json").display().to_string();
     let key = stage.bailiwick.ask(&["image", "key", "medrec"])?.ended(0)?;
     fs::write(&document, &key.stdout)?;
+    stage.tell.step(key.took, &key.command, "the authority's public key for this image set, signed by the pinned root");
     let pin = root_pin(stage)?;
     let target = format!("docker://{reference}");
     let words = ["image", "encrypt", &plain.transport(), &target, "--recipient", "bailiwick:medrec"];
@@ -73,8 +74,12 @@ pub(crate) fn stripped(stage: &Stage) -> anyhow::Result<PathBuf> {
     Ok(target)
 }
 
-fn config_digest(image: &str, options: &[&str]) -> anyhow::Result<String> {
-    let manifest = manifest(image, options)?;
+/// Digest of an image's configuration.
+///
+/// # Errors
+/// When skopeo can't read it.
+pub fn config_digest(image: &str) -> anyhow::Result<String> {
+    let manifest = manifest(image, &[])?;
     let digest = manifest.pointer("/config/digest").and_then(serde_json::Value::as_str);
     Ok(digest.context("a manifest names no configuration")?.to_owned())
 }
@@ -84,10 +89,11 @@ fn manifest(image: &str, options: &[&str]) -> anyhow::Result<serde_json::Value> 
     serde_json::from_str(&text).context("skopeo printed no manifest")
 }
 
+/// What builders pin.
 fn root_pin(stage: &Stage) -> anyhow::Result<String> {
-    let status = stage.bailiwick.ask(&["status", "--output", "json"])?.ended(0)?.json()?;
-    let root = status.pointer("/root").or_else(|| status.pointer("/data/root")).and_then(serde_json::Value::as_str);
-    Ok(root.context("`status` names no root")?.to_owned())
+    let config = fs::read_to_string(stage.lab("client.toml")).context("the lab has no `client.toml`")?;
+    let pin = config.lines().find_map(|line| line.strip_prefix("root_pin = "));
+    Ok(pin.context("`client.toml` pins no root")?.trim_matches('"').to_owned())
 }
 
 fn opaque_blobs(stage: &Stage, image: &str) -> anyhow::Result<Vec<PathBuf>> {

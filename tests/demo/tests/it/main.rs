@@ -34,9 +34,9 @@ async fn the_sentence_is_true_from_end_to_end() {
     assert_eq!(trail.verified.map(|said| said.code), [0, 4, 0]);
     assert_eq!(trail.receipts.map(|said| said.code), [0, 4]);
 
-    let (folder, run) = (stage.scratch.path().to_owned(), stage.run_folder().to_owned());
+    let folder = stage.scratch.path().to_owned();
     stage.end();
-    assert!(!folder.exists() && !run.exists());
+    assert!(!folder.exists());
     assert_eq!(mentions(&folder), Vec::<String>::new());
 }
 

@@ -18,35 +18,30 @@ use super::{
 #[derive(Debug, Clone)]
 pub(super) struct LabFolder {
     path: PathBuf,
-    run: PathBuf,
 }
 
 impl LabFolder {
     /// The folder, made if need be.
-    pub(super) fn made(path: &Path, run: Option<&Path>) -> anyhow::Result<Self> {
-        let failed = |path: &Path| format!("can't make `{}`", path.display());
+    pub(super) fn made(path: &Path) -> anyhow::Result<Self> {
+        let failed = || format!("can't make `{}`", path.display());
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .with_context(|| failed(path))?;
-        let path = fs::canonicalize(path).with_context(|| failed(path))?;
-        let run = run.map_or_else(|| path.join("run"), Path::to_owned);
-        fs::create_dir_all(&run).with_context(|| failed(&run))?;
-        let run = fs::canonicalize(&run).with_context(|| failed(&run))?;
-        write(&path.join(RUN), run.display().to_string().as_bytes(), 0o600)?;
-        Ok(Self { path, run })
+            .with_context(failed)?;
+        let path = fs::canonicalize(path).with_context(failed)?;
+        write(&path.join(MARK), b"made by `bailiwick lab up`\n", 0o600)?;
+        Ok(Self { path })
     }
 
     /// A folder that `up` made.
     pub(super) fn existing(path: &Path) -> anyhow::Result<Self> {
         let missing = || format!("there is no lab in `{}`", path.display());
         let path = fs::canonicalize(path).with_context(missing)?;
-        let run = fs::read_to_string(path.join(RUN)).with_context(missing)?;
-        Ok(Self {
-            path,
-            run: run.into(),
-        })
+        if !path.join(MARK).is_file() {
+            bail!(missing());
+        }
+        Ok(Self { path })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -62,9 +57,9 @@ impl LabFolder {
         self.path.join("nodes").join(name)
     }
 
-    /// The folder of a node that its containers may see.
-    pub(super) fn run_of(&self, node: &str) -> PathBuf {
-        self.run.join(node)
+    /// Where a node's agent listens for workloads.
+    pub(super) fn workload_socket(&self, node: &str) -> PathBuf {
+        self.node(node).join("agent.sock")
     }
 
     pub(super) fn admin_socket(&self) -> PathBuf {
@@ -98,7 +93,7 @@ impl LabFolder {
     pub(super) fn place_of(&self, part: &Part) -> String {
         let name = part.name();
         match name.split_once('-') {
-            Some(("agent", node)) => self.run_of(node).join(AGENT_SOCKET).display().to_string(),
+            Some(("agent", node)) => self.workload_socket(node).display().to_string(),
             Some(("tpm", node)) => self.node(node).join("tpm/tpm.sock").display().to_string(),
             _ => self.admin_socket().display().to_string(),
         }
@@ -150,23 +145,33 @@ impl LabFolder {
         Ok(key.trim().to_owned())
     }
 
-    /// Runs a command of this program against the lab's server.
-    pub(super) fn ask_server(&self, words: &[&str]) -> anyhow::Result<()> {
-        let socket = self.admin_socket().display().to_string();
-        own_command_words(words.iter().copied().chain(["--socket", &socket]))
+    /// Whom commands for people ask, and what they pin: `--config` takes it.
+    pub(super) fn client_config(&self) -> PathBuf {
+        self.join("client.toml")
     }
 
-    /// Removes all of it; only a folder that is a lab's.
+    /// Pins what `server init` printed.
+    pub(super) fn write_client_config(&self, init_said: &str) -> anyhow::Result<()> {
+        let pin = init_said.lines().find_map(|line| line.strip_prefix("root "));
+        let pin = pin.context("`server init` printed no fingerprint")?.trim();
+        let config = table([
+            ("server", format!("unix:{}", self.admin_socket().display()).into()),
+            ("root_pin", pin.into()),
+            ("ledger_key", self.ledger_key()?.into()),
+        ]);
+        let config = toml::to_string(&config).context("the configuration of clients can't be written")?;
+        write(&self.client_config(), config.as_bytes(), 0o644)
+    }
+
+    /// Runs a command of this program against the lab's server.
+    pub(super) fn ask_server(&self, words: &[&str]) -> anyhow::Result<()> {
+        let config = self.client_config().display().to_string();
+        own_command_words(words.iter().copied().chain(["--config", &config])).map(drop)
+    }
+
+    /// Removes all of it.
     pub(super) fn purge(&self) -> anyhow::Result<()> {
-        if !self.path.join(RUN).is_file() {
-            bail!("`{}` is no lab", self.path.display());
-        }
-        for node in &NODES {
-            remove(&self.run_of(node.name))?;
-        }
-        // Only if nothing else is in it.
-        let _ = fs::remove_dir(&self.run);
-        remove(&self.path)
+        fs::remove_dir_all(&self.path).with_context(|| format!("can't remove `{}`", self.path.display()))
     }
 }
 
@@ -188,18 +193,7 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(failed)
 }
 
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("can't remove `{}`", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A lab's trust domain ends in `.lab`.
 pub(super) const TRUST_DOMAIN: &str = "hospital.lab";
-/// The socket for workloads, in the folder that containers may see.
-pub(super) const AGENT_SOCKET: &str = "agent.sock";
-/// Holds the path of the folder with the sockets for workloads.
-const RUN: &str = "run-dir";
+/// Without this file a folder is no lab, and nothing in it is removed.
+const MARK: &str = "lab";

@@ -10,7 +10,7 @@ use tpm::{
 
 use super::{
     PATIENCE,
-    folder::{AGENT_SOCKET, LabFolder, TRUST_DOMAIN, table, write},
+    folder::{LabFolder, TRUST_DOMAIN, table, write},
     processes::background,
 };
 
@@ -77,7 +77,7 @@ impl LabNode {
             ),
             (
                 "workload_socket",
-                text(lab.run_of(self.name).join(AGENT_SOCKET)),
+                text(lab.workload_socket(self.name)),
             ),
             ("key_socket", text(folder.join(KEY_SOCKET))),
             ("ledger_key", lab.ledger_key()?.into()),
@@ -92,10 +92,8 @@ impl LabNode {
     /// Starts the agent.
     pub(super) fn start_agent(&self, lab: &LabFolder) -> anyhow::Result<()> {
         let folder = lab.node(self.name);
-        for folder in [folder.join("state"), lab.run_of(self.name)] {
-            fs::create_dir_all(&folder)
-                .with_context(|| format!("can't make `{}`", folder.display()))?;
-        }
+        let state = folder.join("state");
+        fs::create_dir_all(&state).with_context(|| format!("can't make `{}`", state.display()))?;
         background(
             &lab.agent(self.name),
             ["agent", "run", "--config"],
@@ -106,7 +104,7 @@ impl LabNode {
     /// Waits until workloads and decoders can ask the agent.
     pub(super) fn await_sockets(&self, lab: &LabFolder) -> anyhow::Result<()> {
         let sockets = [
-            lab.run_of(self.name).join(AGENT_SOCKET),
+            lab.workload_socket(self.name),
             lab.node(self.name).join(KEY_SOCKET),
         ];
         let part = lab.agent(self.name);

@@ -142,7 +142,7 @@ pub(super) fn background<const N: usize>(
 }
 
 /// Runs a command of this program to its end.
-pub(super) fn own_command<const N: usize>(words: [&str; N], config: &Path) -> anyhow::Result<()> {
+pub(super) fn own_command<const N: usize>(words: [&str; N], config: &Path) -> anyhow::Result<String> {
     own_command_words(
         words
             .into_iter()
@@ -151,10 +151,10 @@ pub(super) fn own_command<const N: usize>(words: [&str; N], config: &Path) -> an
     )
 }
 
-/// As [`own_command`], from words alone.
+/// As [`own_command`], from words alone; what it printed.
 pub(super) fn own_command_words(
     words: impl IntoIterator<Item: AsRef<OsStr>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     let mut command = Command::new(own_program()?);
     let output = command
         .args(words)
@@ -169,7 +169,7 @@ pub(super) fn own_command_words(
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn own_program() -> anyhow::Result<PathBuf> {
