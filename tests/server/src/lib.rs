@@ -6,12 +6,16 @@
 )]
 
 mod accounts;
+mod node;
 mod people;
 mod rows;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -24,6 +28,7 @@ use server::{
 use store::{Create, SqliteStore, StoreConfig};
 
 pub use accounts::RememberedAccounts;
+pub use node::{IMAGE, TestNode, as_shipped};
 pub use people::{Person, TlsIdentity};
 
 /// The server's type.
@@ -33,6 +38,10 @@ pub type Real = Server<SqliteStore, RememberedAccounts>;
 pub struct TestServer {
     /// The server.
     pub server: Arc<Real>,
+    /// The databases.
+    pub accounts: RememberedAccounts,
+    /// The server's clock.
+    pub clock: ShiftedClock,
     folder: tempfile::TempDir,
     root_der: Vec<u8>,
     pin: String,
@@ -84,10 +93,11 @@ impl TestServer {
         .await
         .unwrap();
         let root = store.key(server::keyring::ROOT, "").await.unwrap().unwrap();
+        let (accounts, clock) = (RememberedAccounts::default(), ShiftedClock::default());
         let parts = Parts {
             store,
-            accounts: RememberedAccounts::default(),
-            clock: Arc::new(SystemClock),
+            accounts: accounts.clone(),
+            clock: Arc::new(clock.clone()),
             entropy: Arc::new(SystemEntropy),
             kek: kek(),
             trust_domain,
@@ -99,6 +109,8 @@ impl TestServer {
         let server = Server::build(parts).await.unwrap();
         Self {
             server,
+            accounts,
+            clock,
             folder,
             root_der: root.public,
             pin: begun.pin.to_string(),
@@ -140,6 +152,15 @@ impl TestServer {
         &self.pin
     }
 
+    /// Somebody edits the database behind the server's back.
+    pub async fn edit(&self, sql: &'static str) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.folder.path().join("server.db"));
+        let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+        sqlx::Connection::close(database).await.unwrap();
+    }
+
     /// The leaves of a kind, newest first.
     pub async fn leaves(&self, kind: &str) -> Vec<LogEntry> {
         let fields = vec![("kind".to_owned(), kind.to_owned())];
@@ -173,6 +194,23 @@ impl Clock for SystemClock {
         Timestamp::from_millis(
             i64::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap(),
         )
+    }
+}
+
+/// The operating system's clock, some time ahead. Clones are ahead together.
+#[derive(Debug, Clone, Default)]
+pub struct ShiftedClock(Arc<AtomicI64>);
+
+impl ShiftedClock {
+    /// Moves the clock by milliseconds, back when they are negative.
+    pub fn shift(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(SystemClock.now().as_millis() + self.0.load(Ordering::Relaxed))
     }
 }
 

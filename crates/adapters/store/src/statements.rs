@@ -69,7 +69,7 @@ statements! {
         not_after = excluded.not_after, banned = excluded.banned";
     NODE_QUOTED = "UPDATE node SET quoted_at = $3, reset_count = $4 WHERE tenant = $1 AND name = $2";
     NODE_BANNED = "UPDATE node SET banned = 1, epoch = epoch + 1 WHERE tenant = $1 AND name = $2";
-    NODE_RAISED = "UPDATE node SET epoch = epoch + 1 WHERE tenant = $1 AND name = $2";
+    NODE_RAISED = "UPDATE node SET epoch = epoch + 1, statement_key = '' WHERE tenant = $1 AND name = $2";
     TOKEN_ADD = "INSERT INTO token (tenant, hash, node, not_after, used) VALUES ($1, $2, $3, $4, 0)";
     TOKEN_USED = "UPDATE token SET used = 1 WHERE tenant = $1 AND hash = $2 AND used = 0";
     SECRET_ADD = "INSERT INTO secret (tenant, name, version, leaf, dataset, suite, key_id, enc, ct, put_by)

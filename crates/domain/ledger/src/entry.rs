@@ -35,7 +35,7 @@ pub enum Effect {
     Quoted(NodeName, Timestamp, u32),
     /// A node is banned, its epoch rises, its leases are ending.
     Banned(NodeName),
-    /// A node's session ends: its epoch rises.
+    /// A node's session ends: its epoch rises and its statement key is forgotten.
     EpochRaised(NodeName),
     /// A token was made.
     Token(TokenRow),
