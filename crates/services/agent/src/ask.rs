@@ -49,7 +49,8 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         sealed(delivered)
     }
 
-    /// Leases a credential for a caller. The password was made by the caller: only its verifier is known here.
+    /// Leases a credential for a caller; where to connect comes sealed to the caller's key. The password was made by the caller:
+    /// only its verifier is known here.
     ///
     /// # Errors
     /// [`AgentError`]
@@ -74,8 +75,7 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         let delivered = self
             .release(Action::Lease, &request, cnf, measured, Vec::new())
             .await?;
-        plain(&delivered)?;
-        Ok(delivered)
+        sealed(delivered)
     }
 
     /// Opens the key of an encrypted layer for a decoder; it comes sealed to the decoder's key. The node asks for

@@ -31,7 +31,7 @@ async fn a_secret_comes_sealed_and_on_record() {
 }
 
 #[tokio::test]
-async fn a_lease_comes_plain() {
+async fn a_lease_comes_sealed() {
     let mut node = Node::start();
     node.up().await;
     let lease = node
@@ -44,7 +44,7 @@ async fn a_lease_comes_plain() {
         )
         .await
         .unwrap();
-    assert!(matches!(lease.outcome, Outcome::Plain(_)));
+    assert!(matches!(lease.outcome, Outcome::Sealed { .. }));
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ pub(crate) enum Lie {
     OtherKind,
     /// A certificate for another key.
     OtherKey,
+    /// A certificate for another node.
+    OtherName,
 }
 
 pub(crate) struct State {
@@ -211,6 +213,7 @@ pub(crate) struct FakeAttesting {
 }
 
 const NONCE: [u8; 32] = [7; 32];
+const NODE: &str = "spiffe://example.lab/node/n1";
 
 impl AttestingLink for FakeAttesting {
     fn exporter(&self) -> [u8; 32] {
@@ -264,9 +267,19 @@ impl AttestingLink for FakeAttesting {
             &possession,
         )
         .unwrap();
-        let chain = self
-            .server
-            .certificate("spiffe://example.lab/node/n1", &hello.node_key_spki);
+        let lie = self.server.with(|state| state.lie);
+        let other = EcdsaP256Key::generate()
+            .unwrap()
+            .public_jwk()
+            .to_spki_der()
+            .unwrap();
+        let chain = match lie {
+            Lie::OtherKey => self.server.certificate(NODE, &other),
+            Lie::OtherName => self
+                .server
+                .certificate("spiffe://example.lab/node/n2", &hello.node_key_spki),
+            _ => self.server.certificate(NODE, &hello.node_key_spki),
+        };
         let bundle = self.server.bundle();
         let admission = self.server.with(|state| {
             state.epoch += 1;
@@ -412,7 +425,7 @@ impl FakeLink {
         match action {
             Action::Issue if lie != Lie::OtherKind => Outcome::Plain(self.issue(body, lie)),
             Action::Issue => sealed(),
-            Action::Lease | Action::Start => Outcome::Plain(vec![b"{}".to_vec()]),
+            Action::Start => Outcome::Plain(vec![b"{}".to_vec()]),
             _ if lie == Lie::OtherKind => Outcome::Plain(Vec::new()),
             _ => sealed(),
         }
