@@ -31,7 +31,8 @@ enum ChangeCommand {
     #[command(after_help = "Example: bailiwick change show 3")]
     Show {
         /// Its number.
-        version: u64,
+        #[arg(value_name = "VERSION")]
+        number: u64,
     },
 }
 
@@ -62,8 +63,8 @@ pub(crate) async fn run(args: ChangeArgs) -> Result<Exit, CommandError> {
                 )
             })?;
         }
-        ChangeCommand::Show { version } => {
-            let number = version.to_string();
+        ChangeCommand::Show { number } => {
+            let number = number.to_string();
             let path = [("version", number.as_str())];
             let answer: Answer<ChangeShown> = client
                 .get(

@@ -1,0 +1,13 @@
+//! The command line as people and scripts meet it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod cases;
+mod decoder;
+mod exec;
+mod people;
+mod runner;
