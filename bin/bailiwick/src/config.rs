@@ -37,6 +37,9 @@ pub(crate) struct ServerConfig {
     pub(crate) manufacturers: Vec<PathBuf>,
     /// What wraps the server's keys.
     pub(crate) kek: KekConfig,
+    /// Seconds between a node's quotes, 1 to 300; usually 240.
+    #[serde(default = "four_minutes")]
+    pub(crate) quote_every_seconds: u64,
 }
 
 /// What wraps the server's keys.
@@ -112,6 +115,10 @@ fn usual_mounts() -> Vec<String> {
     vec!["/run/bailiwick/agent.sock".to_owned()]
 }
 
+fn four_minutes() -> u64 {
+    240
+}
+
 fn ten_minutes() -> u64 {
     600
 }
@@ -128,6 +135,11 @@ impl ServerConfig {
     /// Whether this is a lab: its trust domain says so, in every certificate, for ever.
     pub(crate) fn is_lab(&self) -> bool {
         self.trust_domain.as_str().ends_with(".lab")
+    }
+
+    /// How often a node is asked for a fresh quote: evidence older than ten minutes satisfies no guardrail.
+    pub(crate) fn quote_interval(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.quote_every_seconds.clamp(1, 300))
     }
 
     /// The database's file.

@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use estate::Timestamp;
@@ -105,6 +105,7 @@ impl TestServer {
             lab: true,
             manufacturers: None,
             ledger_key,
+            quote_interval: Duration::from_secs(240),
         };
         let server = Server::build(parts).await.unwrap();
         Self {

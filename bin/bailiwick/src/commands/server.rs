@@ -164,6 +164,7 @@ async fn build(config: &ServerConfig) -> anyhow::Result<Arc<Server<SqliteStore, 
         lab: config.is_lab(),
         manufacturers: config.manufacturers()?,
         ledger_key,
+        quote_interval: config.quote_interval(),
     };
     Ok(Server::build(parts).await?)
 }

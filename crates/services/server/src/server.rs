@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use custody::{Custody, Kek};
@@ -42,6 +43,8 @@ pub struct Parts<S, A> {
     pub manufacturers: Option<tpm_quote::ManufacturerRoots>,
     /// Checkpoint verifier key, as in signed-note.
     pub ledger_key: String,
+    /// How often a node is asked for a fresh quote, give or take a twelfth.
+    pub quote_interval: Duration,
 }
 
 /// The server does not start.
@@ -80,6 +83,7 @@ pub struct Server<S, A> {
     pub(crate) lab: bool,
     pub(crate) manufacturers: Option<tpm_quote::ManufacturerRoots>,
     pub(crate) ledger_key: String,
+    pub(crate) quote_interval: Duration,
     pub(crate) changes: watch::Sender<Changes>,
     pub(crate) sweep: Notify,
     /// One apply at a time; guards in the transaction keep two servers apart.
@@ -111,6 +115,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             lab,
             manufacturers,
             ledger_key,
+            quote_interval,
         } = parts;
         if lab != trust_domain.to_string().ends_with(".lab") {
             return Err(StartError::Lab(trust_domain));
@@ -144,6 +149,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             lab,
             manufacturers,
             ledger_key,
+            quote_interval,
             changes,
             sweep: Notify::new(),
             applying: tokio::sync::Mutex::new(()),

@@ -65,7 +65,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .unwrap_or_else(PoisonError::into_inner)
             .entry(node.clone())
             .or_insert(0) += 1;
-        let quote_due = self.now().plus(self.quote_interval());
+        let quote_due = self.now().plus(self.jittered_interval());
         Ok(StandingStream {
             server: Arc::clone(self),
             node,
@@ -76,11 +76,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         })
     }
 
-    /// 4 minutes ± 20 s of jitter, so that nodes do not come at once.
-    fn quote_interval(&self) -> Duration {
+    /// The interval with a twelfth of jitter either way, so that nodes do not come at once.
+    fn jittered_interval(&self) -> Duration {
         let [low, ..] = self.random();
-        QUOTE_INTERVAL - Duration::from_secs(20)
-            + Duration::from_millis(u64::from(low) * 40_000 / 255)
+        let jitter = self.quote_interval / 12;
+        self.quote_interval - jitter + 2 * jitter * u32::from(low) / 255
     }
 }
 
@@ -133,7 +133,7 @@ impl<S: Store, A: DatabaseAccounts> StandingStream<S, A> {
         if attestor != Attestor::Tpm || now < self.quote_due {
             return None;
         }
-        self.quote_due = now.plus(self.server.quote_interval());
+        self.quote_due = now.plus(self.server.jittered_interval());
         let pcrs = self.server.pcrs_of(&self.node)?;
         let nonce = self.server.random();
         let pending = PendingQuote { nonce, asked: now };
@@ -158,5 +158,3 @@ impl<S: Store, A: DatabaseAccounts> Drop for StandingStream<S, A> {
         }
     }
 }
-
-const QUOTE_INTERVAL: Duration = Duration::from_secs(240);

@@ -58,11 +58,13 @@ async fn a_permitted_workload_opens_what_only_it_can_open() {
     );
 }
 
+type Break = fn(&mut WorkloadFacts);
+
 #[tokio::test]
 async fn each_fact_that_is_wrong_or_absent_denies_and_is_on_record() {
     let house = readable().await;
     let node = TestNode::join(&house, "dal05-n1").await;
-    let broken: [(&str, fn(&mut WorkloadFacts)); 8] = [
+    let broken: [(&str, Break); 8] = [
         ("another image", |w| {
             w.image.as_mut().unwrap().config = estate::Digest::of("evil")
         }),
