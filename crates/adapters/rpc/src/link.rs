@@ -49,7 +49,12 @@ impl RpcConnector {
         keys: Arc<dyn NodeKeys>,
     ) -> Result<Self, TlsClientError> {
         let trust = ServerTrust::new(trust_domain, roots)?;
-        Ok(Self { servers, trust, keys, first: AtomicUsize::new(0) })
+        Ok(Self {
+            servers,
+            trust,
+            keys,
+            first: AtomicUsize::new(0),
+        })
     }
 
     /// A connection to the first server that takes one.
@@ -58,7 +63,9 @@ impl RpcConnector {
         let mut last = LinkError::Unavailable("no server is configured".into());
         for step in 0..self.servers.len() {
             let place = first.wrapping_add(step) % self.servers.len();
-            let Some(server) = self.servers.get(place) else { continue };
+            let Some(server) = self.servers.get(place) else {
+                continue;
+            };
             match dial::dial(server, Arc::clone(&config)).await {
                 Ok(dialled) => return Ok(dialled),
                 Err(error) => last = error,
@@ -74,13 +81,20 @@ impl Connector for RpcConnector {
 
     async fn attesting(&self) -> Result<RpcAttesting, LinkError> {
         let config = self.trust.anonymous().map_err(unusable)?;
-        let dialled = self.dial(self.first.load(Ordering::Relaxed), config).await?;
+        let dialled = self
+            .dial(self.first.load(Ordering::Relaxed), config)
+            .await?;
         Ok(RpcAttesting::new(dialled))
     }
 
     async fn mutual(&self, chain: Vec<Vec<u8>>) -> Result<RpcLink, LinkError> {
-        let config = self.trust.mutual(chain, Arc::clone(&self.keys)).map_err(unusable)?;
-        let dialled = self.dial(self.first.fetch_add(1, Ordering::Relaxed), config).await?;
+        let config = self
+            .trust
+            .mutual(chain, Arc::clone(&self.keys))
+            .map_err(unusable)?;
+        let dialled = self
+            .dial(self.first.fetch_add(1, Ordering::Relaxed), config)
+            .await?;
         Ok(RpcLink::new(dialled))
     }
 }

@@ -6,8 +6,8 @@ use std::{fmt, sync::Arc};
 use agent::ports::NodeKeys;
 use estate::Digest;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore, SignatureAlgorithm,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
+    SignatureAlgorithm, SignatureScheme,
     client::{
         ResolvesClientCert, Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -52,15 +52,25 @@ impl ServerTrust {
         let mut store = RootCertStore::empty();
         let mut bundle = X509Bundle::new(trust_domain);
         for root in roots {
-            store.add(CertificateDer::from(root.as_slice())).map_err(|_| TlsClientError::Root)?;
-            bundle = bundle.with_authority(root).map_err(|_| TlsClientError::Root)?;
+            store
+                .add(CertificateDer::from(root.as_slice()))
+                .map_err(|_| TlsClientError::Root)?;
+            bundle = bundle
+                .with_authority(root)
+                .map_err(|_| TlsClientError::Root)?;
         }
         let provider = Arc::new(provider());
-        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
-            .build()
-            .map_err(|_| TlsClientError::NoRoot)?;
-        let id = trust_domain.join("/server").map_err(TlsClientError::Identity)?;
-        Ok(Self { verifier: Arc::new(SpiffeServerVerifier { webpki, bundle, id }), provider })
+        let webpki =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
+                .build()
+                .map_err(|_| TlsClientError::NoRoot)?;
+        let id = trust_domain
+            .join("/server")
+            .map_err(TlsClientError::Identity)?;
+        Ok(Self {
+            verifier: Arc::new(SpiffeServerVerifier { webpki, bundle, id }),
+            provider,
+        })
     }
 
     /// A configuration without a client certificate.
@@ -72,7 +82,9 @@ impl ServerTrust {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsClientError::Tls)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&self.verifier) as Arc<dyn ServerCertVerifier>);
+            .with_custom_certificate_verifier(
+                Arc::clone(&self.verifier) as Arc<dyn ServerCertVerifier>
+            );
         Ok(finish(builder.with_no_client_auth()))
     }
 
@@ -80,7 +92,11 @@ impl ServerTrust {
     ///
     /// # Errors
     /// [`TlsClientError::Tls`]
-    pub fn mutual(&self, chain: Vec<Vec<u8>>, keys: Arc<dyn NodeKeys>) -> Result<ClientConfig, TlsClientError> {
+    pub fn mutual(
+        &self,
+        chain: Vec<Vec<u8>>,
+        keys: Arc<dyn NodeKeys>,
+    ) -> Result<ClientConfig, TlsClientError> {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let key = Arc::new(CertifiedKey::new(chain, Arc::new(NodeKey(keys))));
         let mut config = self.anonymous()?;
@@ -92,7 +108,10 @@ impl ServerTrust {
 /// The crypto of every connection: the hybrid key exchange first, so that recorded traffic stays closed.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519];
+    provider.kx_groups = vec![
+        aws_lc_rs::kx_group::X25519MLKEM768,
+        aws_lc_rs::kx_group::X25519,
+    ];
     provider
 }
 
@@ -121,9 +140,16 @@ impl ServerCertVerifier for SpiffeServerVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        self.webpki.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )?;
         let refused = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
-        let chain: Vec<&CertificateDer<'_>> = std::iter::once(end_entity).chain(intermediates).collect();
+        let chain: Vec<&CertificateDer<'_>> =
+            std::iter::once(end_entity).chain(intermediates).collect();
         let now = spiffe_id::UnixTime::from_secs(now.as_secs());
         match verify_x509_svid(&chain, &[&self.bundle], now) {
             Ok(svid) if *svid.id() == self.id => Ok(ServerCertVerified::assertion()),
@@ -146,7 +172,8 @@ impl ServerCertVerifier for SpiffeServerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signed)
+        self.webpki
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -179,7 +206,9 @@ impl fmt::Debug for NodeKey {
 
 impl SigningKey for NodeKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        offered.contains(&SCHEME).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+        offered
+            .contains(&SCHEME)
+            .then(|| Box::new(self.clone()) as Box<dyn Signer>)
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -189,7 +218,9 @@ impl SigningKey for NodeKey {
 
 impl Signer for NodeKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.sign_digest(Digest::of(message).as_bytes()).map_err(|error| Error::General(error.to_string()))
+        self.0
+            .sign_digest(Digest::of(message).as_bytes())
+            .map_err(|error| Error::General(error.to_string()))
     }
 
     fn scheme(&self) -> SignatureScheme {

@@ -2,7 +2,9 @@
 
 use agent::ports::{Admission, AttestingLink, Hello, Identification, LinkError};
 use evidence::{Challenge, Proof};
-use proto::bailiwick::node::v1::{self as wire, attest_down, attest_hello, attest_up, nodes_client::NodesClient};
+use proto::bailiwick::node::v1::{
+    self as wire, attest_down, attest_hello, attest_up, nodes_client::NodesClient,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
@@ -26,7 +28,11 @@ struct Flow {
 
 impl RpcAttesting {
     pub(super) fn new(Dialled { exporter, client }: Dialled) -> Self {
-        Self { exporter, client, flow: None }
+        Self {
+            exporter,
+            client,
+            flow: None,
+        }
     }
 }
 
@@ -50,8 +56,15 @@ impl AttestingLink for RpcAttesting {
     }
 
     async fn prove(&mut self, proof: Proof, possession: Vec<u8>) -> Result<Admission, LinkError> {
-        let flow = self.flow.as_mut().ok_or_else(|| protocol("a proof without a challenge"))?;
-        send(&flow.up, attest_up::Step::Proof(wire_proof(proof, possession))).await?;
+        let flow = self
+            .flow
+            .as_mut()
+            .ok_or_else(|| protocol("a proof without a challenge"))?;
+        send(
+            &flow.up,
+            attest_up::Step::Proof(wire_proof(proof, possession)),
+        )
+        .await?;
         match flow.next().await? {
             attest_down::Step::Admission(admission) => parse_admission(admission),
             attest_down::Step::Challenge(_) => Err(protocol("a second challenge")),
@@ -62,24 +75,47 @@ impl AttestingLink for RpcAttesting {
 impl Flow {
     async fn next(&mut self) -> Result<attest_down::Step, LinkError> {
         let message = answered(self.down.message()).await?;
-        let message = message.ok_or_else(|| LinkError::Unavailable("the attestation broke off".into()))?;
+        let message =
+            message.ok_or_else(|| LinkError::Unavailable("the attestation broke off".into()))?;
         message.step.ok_or_else(|| protocol("an empty step"))
     }
 }
 
 async fn send(up: &mpsc::Sender<wire::AttestUp>, step: attest_up::Step) -> Result<(), LinkError> {
     let gone = |_| LinkError::Unavailable("the attestation broke off".into());
-    up.send(wire::AttestUp { step: Some(step) }).await.map_err(gone)
+    up.send(wire::AttestUp { step: Some(step) })
+        .await
+        .map_err(gone)
 }
 
 fn wire_hello(hello: Hello) -> Result<wire::AttestHello, LinkError> {
-    let Hello { node, purpose, statement_key, hpke, identification, node_key_spki } = hello;
-    let key = hpke.public_key().ok_or_else(|| LinkError::Request("the node's HPKE key can't be read".into()))?;
+    let Hello {
+        node,
+        purpose,
+        statement_key,
+        hpke,
+        identification,
+        node_key_spki,
+    } = hello;
+    let key = hpke
+        .public_key()
+        .ok_or_else(|| LinkError::Request("the node's HPKE key can't be read".into()))?;
     let attestor = match identification {
-        Identification::Tpm { ek_chain, ek_public, ak_public, node_key_public } => {
-            attest_hello::Attestor::Tpm(wire::TpmHello { ek_chain, ek_public, ak_public, node_key_public })
-        }
-        Identification::Token(token) => attest_hello::Attestor::Token(wire::TokenHello { token, node_key_spki }),
+        Identification::Tpm {
+            ek_chain,
+            ek_public,
+            ak_public,
+            node_key_public,
+        } => attest_hello::Attestor::Tpm(wire::TpmHello {
+            ek_chain,
+            ek_public,
+            ak_public,
+            node_key_public,
+        }),
+        Identification::Token(token) => attest_hello::Attestor::Token(wire::TokenHello {
+            token,
+            node_key_spki,
+        }),
     };
     Ok(wire::AttestHello {
         node,
@@ -92,7 +128,12 @@ fn wire_hello(hello: Hello) -> Result<wire::AttestHello, LinkError> {
 }
 
 fn wire_proof(proof: Proof, possession: Vec<u8>) -> wire::AttestProof {
-    let Proof { activated_secret, certify, quote, event_log } = proof;
+    let Proof {
+        activated_secret,
+        certify,
+        quote,
+        event_log,
+    } = proof;
     wire::AttestProof {
         activated_secret,
         certify_attest: certify.0,
@@ -105,21 +146,42 @@ fn wire_proof(proof: Proof, possession: Vec<u8>) -> wire::AttestProof {
 }
 
 fn parse_challenge(challenge: wire::AttestChallenge) -> Result<Challenge, LinkError> {
-    let wire::AttestChallenge { nonce, id_object, encrypted_secret, pcrs } = challenge;
-    let nonce = nonce.try_into().map_err(|_| protocol("a nonce of another length"))?;
-    Ok(Challenge { nonce, id_object, encrypted_secret, pcrs: parse_pcrs(pcrs)? })
+    let wire::AttestChallenge {
+        nonce,
+        id_object,
+        encrypted_secret,
+        pcrs,
+    } = challenge;
+    let nonce = nonce
+        .try_into()
+        .map_err(|_| protocol("a nonce of another length"))?;
+    Ok(Challenge {
+        nonce,
+        id_object,
+        encrypted_secret,
+        pcrs: parse_pcrs(pcrs)?,
+    })
 }
 
 /// Indices of platform registers.
 pub(super) fn parse_pcrs(pcrs: Vec<u32>) -> Result<Vec<u8>, LinkError> {
     let index = |pcr: u32| u8::try_from(pcr).ok().filter(|pcr| *pcr < 24);
     let pcrs: Option<Vec<u8>> = pcrs.into_iter().map(index).collect();
-    pcrs.filter(|pcrs| pcrs.len() <= 24).ok_or_else(|| protocol("a register that no TPM has"))
+    pcrs.filter(|pcrs| pcrs.len() <= 24)
+        .ok_or_else(|| protocol("a register that no TPM has"))
 }
 
 fn parse_admission(admission: wire::Admission) -> Result<Admission, LinkError> {
-    let wire::Admission { certificate_chain, bundle, trust_domain, epoch, lab, ledger_key, receipt, server_time: _ } =
-        admission;
+    let wire::Admission {
+        certificate_chain,
+        bundle,
+        trust_domain,
+        epoch,
+        lab,
+        ledger_key,
+        receipt,
+        server_time: _,
+    } = admission;
     let receipt = receipt.ok_or_else(|| protocol("an admission without a receipt"))?;
     Ok(Admission {
         chain: certificate_chain,

@@ -21,7 +21,11 @@ pub struct RpcLink {
 
 impl RpcLink {
     pub(super) fn new(Dialled { exporter, client }: Dialled) -> Self {
-        Self { exporter, client, directives: Mutex::new(None) }
+        Self {
+            exporter,
+            client,
+            directives: Mutex::new(None),
+        }
     }
 
     fn client(&self) -> NodesClient<Channel> {
@@ -42,7 +46,11 @@ impl ServerLink for RpcLink {
         packet: Vec<u8>,
     ) -> Result<Reply, LinkError> {
         let mut client = self.client();
-        let asked = request(wire::ReleaseRequest { request: body, statement: statement.as_str().to_owned(), packet });
+        let asked = request(wire::ReleaseRequest {
+            request: body,
+            statement: statement.as_str().to_owned(),
+            packet,
+        });
         let reply = match action {
             Action::Open => answered(client.open(asked)).await,
             Action::Start => answered(client.start(asked)).await,
@@ -61,19 +69,29 @@ impl ServerLink for RpcLink {
             quote_signature,
             event_log: proof.event_log,
         };
-        answered(self.client().quote(request(quote))).await.map(drop)
+        answered(self.client().quote(request(quote)))
+            .await
+            .map(drop)
     }
 
     async fn bundle(&self) -> Result<(Vec<u8>, u64), LinkError> {
-        let reply = answered(self.client().bundle(request(wire::BundleRequest {}))).await?.into_inner();
+        let reply = answered(self.client().bundle(request(wire::BundleRequest {})))
+            .await?
+            .into_inner();
         Ok((reply.bundle, reply.sequence))
     }
 
     async fn consistency(&self, old_size: u64) -> Result<(Vec<[u8; 32]>, String), LinkError> {
         let asked = request(wire::ConsistencyRequest { old_size });
-        let wire::ConsistencyReply { hashes, checkpoint } = answered(self.client().consistency(asked)).await?.into_inner();
+        let wire::ConsistencyReply { hashes, checkpoint } =
+            answered(self.client().consistency(asked))
+                .await?
+                .into_inner();
         let hashes: Result<Vec<[u8; 32]>, _> = hashes.into_iter().map(TryInto::try_into).collect();
-        Ok((hashes.map_err(|_| protocol("a hash of another length"))?, checkpoint))
+        Ok((
+            hashes.map_err(|_| protocol("a hash of another length"))?,
+            checkpoint,
+        ))
     }
 
     async fn next_directive(&self, checkpoint: &str) -> Result<Directive, LinkError> {
@@ -82,33 +100,77 @@ impl ServerLink for RpcLink {
             Some(stream) => stream,
             None => {
                 // No deadline in the request: it would end the stream. That the peer lives is HTTP/2's to tell.
-                let asked = wire::DirectivesRequest { checkpoint: checkpoint.to_owned() };
-                stream.insert(answered(self.client().directives(asked)).await?.into_inner())
+                let asked = wire::DirectivesRequest {
+                    checkpoint: checkpoint.to_owned(),
+                };
+                stream.insert(
+                    answered(self.client().directives(asked))
+                        .await?
+                        .into_inner(),
+                )
             }
         };
         let ended = || LinkError::Unavailable("the stream of directives ended".into());
-        parse_directive(stream.message().await.map_err(link_error)?.ok_or_else(ended)?)
+        parse_directive(
+            stream
+                .message()
+                .await
+                .map_err(link_error)?
+                .ok_or_else(ended)?,
+        )
     }
 }
 
 fn parse_reply(reply: wire::ReleaseReply) -> Result<Reply, LinkError> {
-    let receipt = reply.receipt.ok_or_else(|| protocol("an answer without a receipt"))?;
-    let outcome = match reply.outcome.ok_or_else(|| protocol("an answer without an outcome"))? {
-        release_reply::Outcome::Sealed(wire::Sealed { suite, enc, ct }) => Outcome::Sealed { suite, enc, ct },
+    let receipt = reply
+        .receipt
+        .ok_or_else(|| protocol("an answer without a receipt"))?;
+    let outcome = match reply
+        .outcome
+        .ok_or_else(|| protocol("an answer without an outcome"))?
+    {
+        release_reply::Outcome::Sealed(wire::Sealed { suite, enc, ct }) => {
+            Outcome::Sealed { suite, enc, ct }
+        }
         release_reply::Outcome::Plain(wire::Plain { parts }) => Outcome::Plain(parts),
-        release_reply::Outcome::Denied(wire::Denied { code, reason }) => Outcome::Denied { code, reason },
+        release_reply::Outcome::Denied(wire::Denied { code, reason }) => {
+            Outcome::Denied { code, reason }
+        }
     };
-    Ok(Reply { leaf: receipt.leaf, proof: receipt.proof, outcome })
+    Ok(Reply {
+        leaf: receipt.leaf,
+        proof: receipt.proof,
+        outcome,
+    })
 }
 
 fn parse_directive(directive: wire::Directive) -> Result<Directive, LinkError> {
-    let wire::Directive { node_epoch, policy, bundle, quote_nonce, quote_pcrs, reattest, banned, ended_leases } = directive;
+    let wire::Directive {
+        node_epoch,
+        policy,
+        bundle,
+        quote_nonce,
+        quote_pcrs,
+        reattest,
+        banned,
+        ended_leases,
+    } = directive;
     let quote = match quote_nonce.is_empty() {
         true => None,
         false => {
-            let nonce = quote_nonce.try_into().map_err(|_| protocol("a nonce of another length"))?;
+            let nonce = quote_nonce
+                .try_into()
+                .map_err(|_| protocol("a nonce of another length"))?;
             Some((nonce, parse_pcrs(quote_pcrs)?))
         }
     };
-    Ok(Directive { node_epoch, policy, bundle, quote, reattest, banned, ended_leases })
+    Ok(Directive {
+        node_epoch,
+        policy,
+        bundle,
+        quote,
+        reattest,
+        banned,
+        ended_leases,
+    })
 }

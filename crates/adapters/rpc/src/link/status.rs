@@ -9,7 +9,9 @@ use tonic::{Code, Request, Status};
 use super::dial::chain;
 
 /// Waits for an answer as long as any call may take.
-pub(super) async fn answered<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, LinkError> {
+pub(super) async fn answered<T>(
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, LinkError> {
     match timeout(CALL_LIMIT, call).await {
         Ok(answer) => answer.map_err(link_error),
         Err(_) => Err(LinkError::Unavailable("no answer within the time".into())),
@@ -27,17 +29,16 @@ pub(super) fn request<T>(message: T) -> Request<T> {
 pub(super) fn link_error(status: Status) -> LinkError {
     let text = printable(status.message());
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition => LinkError::Refused(text),
-        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange => LinkError::Request(text),
-        Code::Unimplemented | Code::DataLoss | Code::Ok => LinkError::Protocol(text),
-        _ => {
-            let causes = printable(&chain(&status));
-            // TLS 1.3 lets a client finish before the server has judged its certificate: the verdict comes as an alert.
-            match causes.contains("received fatal alert") {
-                true => LinkError::Refused("the server does not accept the node's certificate".into()),
-                false => LinkError::Unavailable(if text.is_empty() { causes } else { text }),
-            }
+        Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition => {
+            LinkError::Refused(text)
         }
+        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists => LinkError::Request(text),
+        // `OutOfRange` is our own side's: a message that is too large.
+        Code::Unimplemented | Code::DataLoss | Code::OutOfRange | Code::Ok => {
+            LinkError::Protocol(text)
+        }
+        _ if text.is_empty() => LinkError::Unavailable(printable(&chain(&status))),
+        _ => LinkError::Unavailable(text),
     }
 }
 
@@ -47,7 +48,10 @@ pub(super) fn protocol(what: &str) -> LinkError {
 
 /// A server's words, fit for one line of a log.
 fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect()
+    text.chars()
+        .filter(|letter| !letter.is_control())
+        .take(MAX_TEXT)
+        .collect()
 }
 
 const CALL_LIMIT: Duration = Duration::from_secs(10);

@@ -55,27 +55,42 @@ impl FileNodeKeys {
     /// # Errors
     /// [`TokenKeysError`]
     pub fn open(key: &Path, token: impl Into<PathBuf>) -> Result<Self, TokenKeysError> {
-        let io_error = |source| TokenKeysError::File { path: key.to_owned(), source };
+        let io_error = |source| TokenKeysError::File {
+            path: key.to_owned(),
+            source,
+        };
         let pair = match read_private(key)? {
             Some(pkcs8) => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)
                 .map_err(|_| TokenKeysError::Key(key.to_owned()))?,
             None => {
-                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| TokenKeysError::NotMade)?;
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+                    .map_err(|_| TokenKeysError::NotMade)?;
                 let pkcs8 = pair.to_pkcs8v1().map_err(|_| TokenKeysError::NotMade)?;
                 replace(key, pkcs8.as_ref()).map_err(io_error)?;
                 pair
             }
         };
-        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| TokenKeysError::NotMade)?;
+        let spki: PublicKeyX509Der<'_> = pair
+            .public_key()
+            .as_der()
+            .map_err(|_| TokenKeysError::NotMade)?;
         let spki = spki.as_ref().to_vec();
-        Ok(Self { pair, spki, token: token.into() })
+        Ok(Self {
+            pair,
+            spki,
+            token: token.into(),
+        })
     }
 }
 
 impl NodeKeys for FileNodeKeys {
     fn identify(&self) -> Result<Identification, NodeKeysError> {
-        let token = fs::read_to_string(&self.token)
-            .map_err(|error| NodeKeysError(format!("the token `{}` can't be read: {error}", self.token.display())))?;
+        let token = fs::read_to_string(&self.token).map_err(|error| {
+            NodeKeysError(format!(
+                "the token `{}` can't be read: {error}",
+                self.token.display()
+            ))
+        })?;
         Ok(Identification::Token(token.trim().to_owned()))
     }
 
@@ -86,7 +101,10 @@ impl NodeKeys for FileNodeKeys {
     fn sign_digest(&self, digest: &[u8; 32]) -> Result<Vec<u8>, NodeKeysError> {
         let failed = |_| NodeKeysError("the node key does not sign".into());
         let digest = Digest::import_less_safe(digest, &SHA256).map_err(failed)?;
-        self.pair.sign_digest(&digest).map(|signature| signature.as_ref().to_vec()).map_err(failed)
+        self.pair
+            .sign_digest(&digest)
+            .map(|signature| signature.as_ref().to_vec())
+            .map_err(failed)
     }
 
     fn activate(&self, _: &[u8], _: &[u8]) -> Result<Zeroizing<Vec<u8>>, NodeKeysError> {
@@ -107,7 +125,10 @@ impl NodeKeys for FileNodeKeys {
 }
 
 fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, TokenKeysError> {
-    let io_error = |source| TokenKeysError::File { path: path.to_owned(), source };
+    let io_error = |source| TokenKeysError::File {
+        path: path.to_owned(),
+        source,
+    };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -117,7 +138,9 @@ fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, TokenKeysErro
         return Err(TokenKeysError::Exposed(path.to_owned()));
     }
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_KEY));
-    file.take(MAX_KEY as u64).read_to_end(&mut content).map_err(io_error)?;
+    file.take(MAX_KEY as u64)
+        .read_to_end(&mut content)
+        .map_err(io_error)?;
     Ok(Some(content))
 }
 
@@ -140,8 +163,11 @@ mod tests {
         let first = FileNodeKeys::open(&key, &token).unwrap();
         let again = FileNodeKeys::open(&key, &token).unwrap();
         assert_eq!(first.node_key_spki(), again.node_key_spki());
-        let signature = again.sign_digest(estate::Digest::of(b"message").as_bytes()).unwrap();
-        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, first.pair.public_key().as_ref());
+        let signature = again
+            .sign_digest(estate::Digest::of(b"message").as_bytes())
+            .unwrap();
+        let public =
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, first.pair.public_key().as_ref());
         public.verify(b"message", &signature).unwrap();
     }
 
@@ -151,7 +177,10 @@ mod tests {
         let key = home.path().join("node.key");
         FileNodeKeys::open(&key, home.path().join("token")).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(FileNodeKeys::open(&key, "token"), Err(TokenKeysError::Exposed(_))));
+        assert!(matches!(
+            FileNodeKeys::open(&key, "token"),
+            Err(TokenKeysError::Exposed(_))
+        ));
     }
 
     #[test]
