@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent::AgentError;
 use tlog::Signer;
 
-use crate::{ledger::Log, node::Node};
+use crate::{ledger::Log, node::Node, server::Lie};
 
 #[tokio::test]
 async fn a_lab_is_refused_unless_allowed_and_named_so() {
@@ -29,6 +29,19 @@ async fn a_server_of_another_trust_domain_is_refused() {
     );
     let standing = node.stands(|standing| standing.fault.is_some()).await;
     assert!(standing.fault.unwrap().contains("another trust domain"));
+}
+
+#[tokio::test]
+async fn a_node_certificate_for_another_key_or_node_is_refused() {
+    for (lie, why) in [
+        (Lie::OtherKey, "for another key"),
+        (Lie::OtherName, "names another"),
+    ] {
+        let mut node = Node::start_with(|_| {}, |server| server.with(|state| state.lie = lie));
+        let standing = node.stands(|standing| standing.fault.is_some()).await;
+        assert!(standing.fault.unwrap().contains(why), "{lie:?}");
+        assert!(!standing.attested);
+    }
 }
 
 #[tokio::test]
@@ -99,6 +112,15 @@ async fn a_rolled_back_ledger_is_refused_after_a_restart() {
     assert!(!standing.attested);
 }
 
+/// Waits for two more answers: what was on its way has ended.
+async fn two_more(node: &Node, requests: &tokio::task::JoinHandle<()>) {
+    let before = node.server.with(|state| state.accepted.len());
+    while node.server.with(|state| state.accepted.len()) < before + 2 {
+        assert!(!requests.is_finished(), "a request was denied");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test]
 async fn renewal_makes_new_keys_and_no_request_notices() {
     let mut node = Node::start();
@@ -106,7 +128,7 @@ async fn renewal_makes_new_keys_and_no_request_notices() {
     node.server
         .with(|state| state.takes = Duration::from_millis(20));
     let agent = std::sync::Arc::clone(&node.agent);
-    let requests = tokio::spawn(async move {
+    let requests: tokio::task::JoinHandle<()> = tokio::spawn(async move {
         loop {
             agent
                 .read(&(), "db-password".parse().unwrap(), crate::node::key())
@@ -114,11 +136,16 @@ async fn renewal_makes_new_keys_and_no_request_notices() {
                 .unwrap();
         }
     });
-    node.clock.forward(Duration::from_secs(1801));
+    // In steps that leave each statement fresh, and always with a request on its way.
+    for _ in 0..37 {
+        two_more(&node, &requests).await;
+        node.clock.forward(Duration::from_secs(50));
+    }
     let standing = node
         .stands(|standing| standing.epoch == 2 && standing.attested)
         .await;
     assert_eq!(standing.fault, None);
+    two_more(&node, &requests).await;
     requests.abort();
     assert!(requests.await.unwrap_err().is_cancelled());
     let (admissions, rejected) = node
