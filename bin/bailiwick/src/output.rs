@@ -55,21 +55,40 @@ impl Format {
         data: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), CommandError> {
-        let mut written = match self {
-            Self::Text => text(data),
-            Self::Json => serde_json::to_string_pretty(data).map_err(|error| {
-                CommandError::failed("the answer has no JSON form").caused_by(&error)
-            })?,
-        };
-        if !written.is_empty() && !written.ends_with('\n') {
-            written.push('\n');
+        match self {
+            Self::Text => write_out(&text(data)),
+            Self::Json => write_out(&json(data)?),
         }
-        match io::stdout().lock().write_all(written.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(CommandError::failed("stdout can't be written").caused_by(&error))
-            }
-            _ => Ok(()),
+    }
+}
+
+/// Data as JSON.
+///
+/// # Errors
+/// When it has no JSON form.
+pub(crate) fn json(data: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string_pretty(data)
+        .map_err(|error| CommandError::failed("the answer has no JSON form").caused_by(&error))
+}
+
+/// Writes to stdout; the last line ends.
+///
+/// # Errors
+/// When stdout can't be written; a reader who has seen enough is no error.
+pub(crate) fn write_out(text: &str) -> Result<(), CommandError> {
+    let end = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    match io::stdout()
+        .lock()
+        .write_all(format!("{text}{end}").as_bytes())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::failed("stdout can't be written").caused_by(&error))
         }
+        _ => Ok(()),
     }
 }
 
@@ -185,6 +204,9 @@ impl From<ClientError> for CommandError {
 fn hint_for(error: &ClientError) -> Option<String> {
     match error {
         ClientError::Refused { leaf: Some(leaf), .. } => Some(format!("it is on record as leaf {leaf}")),
+        ClientError::Refused { message, .. } if message.starts_with("these would be removed") => {
+            Some("put their files back, or say `--prune`".to_owned())
+        }
         ClientError::Unreachable { .. } => {
             Some("is the server running, and is `--server` its address? the local socket is root's alone".to_owned())
         }

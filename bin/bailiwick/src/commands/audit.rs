@@ -15,7 +15,7 @@ use web::{
 
 use crate::{
     connection::{ConnectionArgs, Context},
-    output::{CommandError, Exit, plain},
+    output::{CommandError, Exit, json, plain, write_out},
 };
 
 /// Reads the trail and verifies it. Every reading is on record, too.
@@ -130,13 +130,12 @@ async fn fetch(context: &Context, index: u64, out: Option<PathBuf>) -> Result<Ex
         query: &[],
     };
     let answer: Answer<ReceiptFile> = context.client()?.get(Call::Receipt, question).await?;
-    let text = serde_json::to_string_pretty(&answer.data)
-        .map_err(|error| CommandError::failed("the receipt has no JSON form").caused_by(&error))?;
+    let text = json(&answer.data)?;
     match out {
         Some(out) => std::fs::write(&out, format!("{text}\n")).map_err(|error| {
             CommandError::failed(format!("`{}` can't be written", out.display())).caused_by(&error)
         })?,
-        None => println!("{text}"),
+        None => write_out(&text)?,
     }
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use web::{Call, client::Question, wire::Answer};
 
 use crate::{
     connection::ConnectionArgs,
-    output::{CommandError, Exit, lines},
+    output::{CommandError, Exit, lines, write_out},
     system::SystemClock,
 };
 
@@ -53,11 +53,7 @@ pub(crate) async fn run(args: ImageKeyArgs) -> Result<Exit, CommandError> {
         return Err(CommandError::unverified(message));
     }
     let Some(out) = args.out else {
-        print!("{signed}");
-        if !signed.ends_with('\n') {
-            println!();
-        }
-        return Ok(Exit::Done);
+        return write_out(&signed).map(|()| Exit::Done);
     };
     fs::write(&out, &signed).map_err(|error| {
         CommandError::failed(format!("`{}` can't be written", out.display())).caused_by(&error)

@@ -154,7 +154,9 @@ async fn the_estate_is_compared_applied_and_asked() {
     fs::remove_file(Path::new(&estate).join("tests/records.toml")).unwrap();
     let kept = house.root(&["apply", "-f", &estate], "");
     assert!(
-        kept.status == 1 && kept.stderr.contains("would be removed"),
+        kept.status == 1
+            && kept.stderr.contains("would be removed: removes tests")
+            && kept.stderr.contains("`--prune`"),
         "{kept:?}"
     );
     assert!(

@@ -36,7 +36,12 @@ impl From<&Row> for Access {
             image: row.image.clone(),
             action: row.action.as_str().to_owned(),
             target: row.target.to_string(),
-            rules: row.evaluation.rules().iter().map(ToString::to_string).collect(),
+            rules: row
+                .evaluation
+                .rules()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }

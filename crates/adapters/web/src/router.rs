@@ -176,3 +176,26 @@ fn refuse(code: Code, message: &str) -> Response {
 /// The longest body: the largest estate.
 pub(crate) const MAX_BODY: usize = 8 << 20;
 const BODY_TIME: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use estate::Timestamp;
+    use test_server::TestServer;
+
+    use super::*;
+    use crate::endpoints::Call;
+
+    #[tokio::test]
+    async fn a_connection_does_not_outlive_its_certificate() {
+        let kit = TestServer::start().await;
+        let api = Api::new(Arc::clone(&kit.server));
+        let endpoint = Call::Status.endpoint().unwrap();
+        let until = |seconds| Caller::Person {
+            id: "ana@hospital.example".parse().unwrap(),
+            not_after: Timestamp::from_seconds(seconds),
+        };
+        let now = kit.server.now().as_seconds();
+        assert!(api.authenticate(endpoint, &until(now + 60)).is_ok());
+        assert!(api.authenticate(endpoint, &until(now)).is_err());
+    }
+}
