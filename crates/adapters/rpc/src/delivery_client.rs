@@ -1,6 +1,10 @@
 //! The workload's side of the agent's socket: makes the key that the answer is sealed to, verifies the receipt, opens.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use custody::ReleaseInfo;
 use estate::{CredentialName, SecretName};
@@ -39,7 +43,7 @@ pub enum DeliveryError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: tonic::transport::Error,
+        source: io::Error,
     },
     /// Fault: none; policy said no, and that is on record.
     #[error("denied: {reason}")]
@@ -264,18 +268,29 @@ impl WorkloadClient {
 
 async fn connect(socket: &Path) -> Result<Channel, DeliveryError> {
     let path = socket.to_owned();
+    // Made here, so that the error is the kernel's own; a later reconnect makes another.
+    let first = UnixStream::connect(socket)
+        .await
+        .map_err(|source| DeliveryError::NoAgent {
+            path: path.clone(),
+            source,
+        })?;
+    let first = Arc::new(Mutex::new(Some(first)));
     let connector = tower::service_fn(move |_| {
         let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        let made = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move {
+            match made {
+                Some(stream) => Ok(TokioIo::new(stream)),
+                None => UnixStream::connect(path).await.map(TokioIo::new),
+            }
+        }
     });
     // The address is never looked up: the connector knows where to go.
     Endpoint::from_static("http://agent.invalid")
         .connect_with_connector(connector)
         .await
-        .map_err(|source| DeliveryError::NoAgent {
-            path: socket.to_owned(),
-            source,
-        })
+        .map_err(|error| DeliveryError::Unavailable(error.to_string()))
 }
 
 fn named(key: &PrivateKey) -> (String, Vec<u8>) {
