@@ -35,7 +35,10 @@ impl Bailiwick {
     /// The program, and the file that says which server its commands ask and what they pin.
     #[must_use]
     pub fn new(program: &Path, config: &Path) -> Self {
-        Self { program: program.to_owned(), config: config.to_owned() }
+        Self {
+            program: program.to_owned(),
+            config: config.to_owned(),
+        }
     }
 
     /// The program's file.
@@ -84,7 +87,9 @@ impl Bailiwick {
             // It may have ended without reading.
             let _ = stdin.write_all(input);
         }
-        let output = child.wait_with_output().context("can't read what the program said")?;
+        let output = child
+            .wait_with_output()
+            .context("can't read what the program said")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said {
             command: shown_as_typed(shown),
@@ -103,7 +108,13 @@ impl Said {
     /// With what it said, if not.
     pub fn ended(self, code: i32) -> anyhow::Result<Self> {
         if self.code != code {
-            bail!("`{}` ended with {} instead of {code}: {}{}", self.command, self.code, self.stdout, self.stderr);
+            bail!(
+                "`{}` ended with {} instead of {code}: {}{}",
+                self.command,
+                self.code,
+                self.stdout,
+                self.stderr
+            );
         }
         Ok(self)
     }
@@ -113,17 +124,28 @@ impl Said {
     /// # Errors
     /// When it is none.
     pub fn json(&self) -> anyhow::Result<serde_json::Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("`{}` printed no JSON: {}", self.command, self.stdout))
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("`{}` printed no JSON: {}", self.command, self.stdout))
     }
 }
 
 /// Long paths and keys shortened: the line is for reading.
 fn shown_as_typed(words: &[&str]) -> String {
     let short = words.iter().map(|word| {
-        let word = word.rsplit_once("/bailiwick-demo-").map_or(*word, |(before, rest)| {
-            if before.contains(':') { word } else { rest.split_once('/').map_or(rest, |(_, path)| path) }
-        });
-        if word.contains([' ', '"']) { format!("'{word}'") } else { word.to_owned() }
+        let word = word
+            .rsplit_once("/bailiwick-demo-")
+            .map_or(*word, |(before, rest)| {
+                if before.contains(':') {
+                    word
+                } else {
+                    rest.split_once('/').map_or(rest, |(_, path)| path)
+                }
+            });
+        if word.contains([' ', '"']) {
+            format!("'{word}'")
+        } else {
+            word.to_owned()
+        }
     });
     let words: Vec<String> = short.collect();
     format!("bailiwick {}", words.join(" "))

@@ -26,7 +26,10 @@ impl Leaf {
     /// A value without the quotes that a text may have.
     #[must_use]
     pub fn value(&self, name: &str) -> &str {
-        self.values.get(name).map(|value| value.trim_matches('"')).unwrap_or_default()
+        self.values
+            .get(name)
+            .map(|value| value.trim_matches('"'))
+            .unwrap_or_default()
     }
 }
 
@@ -36,9 +39,16 @@ impl Rows {
     /// # Errors
     /// When it is not, or is no such database.
     pub async fn open(file: &Path) -> anyhow::Result<Self> {
-        let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
-        Ok(Self { pool: pool.with_context(|| format!("can't open `{}`", file.display()))? })
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await;
+        Ok(Self {
+            pool: pool.with_context(|| format!("can't open `{}`", file.display()))?,
+        })
     }
 
     /// The leaves that have this value under this name, oldest first.
@@ -59,7 +69,10 @@ impl Rows {
         for (index, name, value) in found {
             match leaves.last_mut() {
                 Some(leaf) if leaf.index == index => drop(leaf.values.insert(name, value)),
-                _ => leaves.push(Leaf { index, values: BTreeMap::from([(name, value)]) }),
+                _ => leaves.push(Leaf {
+                    index,
+                    values: BTreeMap::from([(name, value)]),
+                }),
             }
         }
         Ok(leaves)
@@ -70,8 +83,10 @@ impl Rows {
     /// # Errors
     /// When the database can't be read.
     pub async fn all_leaves(&self) -> anyhow::Result<HashSet<Vec<u8>>> {
-        let rows: Vec<(Vec<u8>,)> =
-            sqlx::query_as("SELECT leaf FROM leaf").fetch_all(&self.pool).await.context("can't read leaves")?;
+        let rows: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT leaf FROM leaf")
+            .fetch_all(&self.pool)
+            .await
+            .context("can't read leaves")?;
         Ok(rows.into_iter().map(|(leaf,)| leaf).collect())
     }
 
@@ -114,8 +129,11 @@ impl Rows {
     /// # Errors
     /// When the database can't be written, or has no such leaf.
     pub async fn flip(&self, index: i64) -> anyhow::Result<()> {
-        let (mut leaf,): (Vec<u8>,) =
-            sqlx::query_as("SELECT leaf FROM leaf WHERE idx = $1").bind(index).fetch_one(&self.pool).await.context("can't read a leaf")?;
+        let (mut leaf,): (Vec<u8>,) = sqlx::query_as("SELECT leaf FROM leaf WHERE idx = $1")
+            .bind(index)
+            .fetch_one(&self.pool)
+            .await
+            .context("can't read a leaf")?;
         *leaf.last_mut().context("a leaf is empty")? ^= 1;
         sqlx::query("UPDATE leaf SET leaf = $1 WHERE idx = $2")
             .bind(leaf)

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use fixture::{
-    Containerd, ContainerSpec, Cri, Decoder, Mount, Network, NodeConfig, PodNetwork, PodSpec, Postgres, Recipe, Registry, Scratch,
-    workspace_binary,
+    ContainerSpec, Containerd, Cri, Decoder, Mount, Network, NodeConfig, PodNetwork, PodSpec,
+    Postgres, Recipe, Registry, Scratch, workspace_binary,
 };
 
 use crate::cli::{Bailiwick, Said};
@@ -63,19 +63,40 @@ impl Stage {
         let node = async |name: &'static str| -> anyhow::Result<Node> {
             let folder = lab.join("nodes").join(name);
             let decoder = decoder(bailiwick.program(), &folder.join("key.sock"));
-            let config = NodeConfig::new(name, &registry, &pause).network(&network).decoder(decoder);
+            let config = NodeConfig::new(name, &registry, &pause)
+                .network(&network)
+                .decoder(decoder);
             let containerd = Containerd::start(&scratch, &config)?;
             let cri = containerd.cri().await?;
-            Ok(Node { name, containerd, cri, socket: folder.join("agent.sock") })
+            Ok(Node {
+                name,
+                containerd,
+                cri,
+                socket: folder.join("agent.sock"),
+            })
         };
         let dal05 = node("dal05-n01").await?;
         let fra02 = node("fra02-n01").await?;
         tell.chapter("0  the stage: registry, PostgreSQL, two containerd nodes; then software TPMs, server, agents");
-        tell.step(since.took(), "docker-registry, postgres, containerd, containerd", &format!("in {}", scratch.path().display()));
+        tell.step(
+            since.took(),
+            "docker-registry, postgres, containerd, containerd",
+            &format!("in {}", scratch.path().display()),
+        );
         let up = lab_up(&bailiwick, &scratch, &lab, [&dal05, &fra02])?;
         tell.step(up.took, &up.command, up.stdout.trim_end());
         let rows = Rows::open(&lab.join("server/server.db")).await?;
-        Ok(Self { tell, bailiwick, registry, postgres, dal05, fra02, rows, scratch, lab })
+        Ok(Self {
+            tell,
+            bailiwick,
+            registry,
+            postgres,
+            dal05,
+            fra02,
+            rows,
+            scratch,
+            lab,
+        })
     }
 
     /// A path in the lab's folder.
@@ -89,7 +110,8 @@ impl Stage {
     /// # Errors
     /// When the lab has none.
     pub fn ledger_key(&self) -> anyhow::Result<String> {
-        let key = fs::read_to_string(self.lab("server/ledger.key")).context("the lab has no ledger key")?;
+        let key = fs::read_to_string(self.lab("server/ledger.key"))
+            .context("the lab has no ledger key")?;
         Ok(key.trim().to_owned())
     }
 
@@ -98,7 +120,11 @@ impl Stage {
         let since = Since::now();
         self.scratch.clean();
         self.tell.chapter("7  the end");
-        self.tell.step(since.took(), "bailiwick lab down --purge, and everything else", "nothing is left");
+        self.tell.step(
+            since.took(),
+            "bailiwick lab down --purge, and everything else",
+            "nothing is left",
+        );
     }
 }
 
@@ -106,14 +132,28 @@ impl Node {
     /// A pod in a network of its own.
     #[must_use]
     pub fn pod(&self, name: &str) -> PodSpec {
-        PodSpec { name: name.to_owned(), namespace: "clinical".to_owned(), network: Network::Own, ..PodSpec::default() }
+        PodSpec {
+            name: name.to_owned(),
+            namespace: "clinical".to_owned(),
+            network: Network::Own,
+            ..PodSpec::default()
+        }
     }
 
     /// A container of this image as it is shipped, with the agent's socket.
     #[must_use]
     pub fn container(&self, image: &str) -> ContainerSpec {
-        let socket = Mount { host: self.socket.clone(), container: "/run/bailiwick/agent.sock".into(), read_only: true };
-        ContainerSpec { name: "medrec".to_owned(), image: image.to_owned(), mounts: vec![socket], ..ContainerSpec::default() }
+        let socket = Mount {
+            host: self.socket.clone(),
+            container: "/run/bailiwick/agent.sock".into(),
+            read_only: true,
+        };
+        ContainerSpec {
+            name: "medrec".to_owned(),
+            image: image.to_owned(),
+            mounts: vec![socket],
+            ..ContainerSpec::default()
+        }
     }
 }
 
@@ -121,12 +161,20 @@ fn decoder(program: &Path, socket: &Path) -> Decoder {
     let words = ["plugin", "containerd-decoder", "--lab", "--socket"].map(str::to_owned);
     Decoder {
         program: program.to_owned(),
-        arguments: words.into_iter().chain([socket.display().to_string()]).collect(),
+        arguments: words
+            .into_iter()
+            .chain([socket.display().to_string()])
+            .collect(),
         environment: Vec::new(),
     }
 }
 
-fn lab_up(bailiwick: &Bailiwick, scratch: &Scratch, lab: &Path, nodes: [&Node; 2]) -> anyhow::Result<Said> {
+fn lab_up(
+    bailiwick: &Bailiwick,
+    scratch: &Scratch,
+    lab: &Path,
+    nodes: [&Node; 2],
+) -> anyhow::Result<Said> {
     let dir = lab.display().to_string();
     let (ending, folder) = (bailiwick.clone(), dir.clone());
     scratch.at_end(move || {
@@ -138,7 +186,16 @@ fn lab_up(bailiwick: &Bailiwick, scratch: &Scratch, lab: &Path, nodes: [&Node; 2
     });
     let sockets = nodes.map(|node| format!("{}={}", node.name, node.containerd.socket().display()));
     let [first, second] = &sockets;
-    let words = ["lab", "up", "--dir", &dir, "--containerd", first, "--containerd", second];
+    let words = [
+        "lab",
+        "up",
+        "--dir",
+        &dir,
+        "--containerd",
+        first,
+        "--containerd",
+        second,
+    ];
     let mut up = bailiwick.run(&words)?.ended(0)?;
     up.command = "bailiwick lab up".to_owned();
     Ok(up)

@@ -46,7 +46,10 @@ pub(crate) struct Since(Instant);
 impl Since {
     /// Starts.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the demo tells how long real parts take")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the demo tells how long real parts take"
+    )]
     pub(crate) fn now() -> Self {
         Self(Instant::now())
     }

@@ -145,6 +145,7 @@ fn up(dir: &Path, containerds: &[NodeSocket],
     }
     for node in &NODES {
         node.await_sockets(&lab)?;
+        node.await_admission(&lab)?;
     }
     status(&lab)
 }

@@ -5,12 +5,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use custody::{OpenedPacket, Released, Undelivered};
 use estate::{IdentityFacts, Timestamp};
 use evidence::{
-    AttestedNode, RequestError, Session, Statement,
+    AttestedNode, RequestError, Session, Statement, VerifiedEvidence,
     request::{Canonical, IssueRequest, OpenRequest, ReadRequest, StartRequest, SvidRequest},
 };
 use ledger::{
     Act, ActKind, Actor, Commitment, Effect, JournalError, LoggedDenial, LoggedPermit, NotRecorded,
-    NotReleased,
+    NotReleased, SerialRow,
 };
 use oci_crypt::{SeenDescriptor, SeenPlace};
 use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subject, Verdict};
@@ -279,7 +279,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let svid = body.svid.clone();
         let serial = self.serial();
         let verdict = self.verdict(&at, on, statement, canonical, Request::issue(body));
-        let logged: LoggedPermit<Issue> = self.commit(verdict, Vec::new()).await?;
+        let effects = match &verdict {
+            Verdict::Permitted(permit) => vec![self.issued(&at, permit.evidence(), &svid, serial)],
+            Verdict::Denied(_) => Vec::new(),
+        };
+        let logged: LoggedPermit<Issue> = self.commit(verdict, effects).await?;
         match self.sign(&at, &logged, &svid, serial) {
             Ok(parts) => Ok(Answer {
                 commitment: logged.commitment().clone(),
@@ -292,6 +296,23 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         }
     }
 
+    /// What is about to be issued, as the store will know it.
+    fn issued(
+        &self,
+        at: &Circumstances,
+        evidence: &VerifiedEvidence,
+        svid: &SvidRequest,
+        serial: issuer::Serial,
+    ) -> Effect {
+        let (path, ttl) = identity(at, evidence, svid);
+        Effect::Serial(SerialRow {
+            serial: serial.to_hex(),
+            subject: format!("spiffe://{}{path}", self.trust_domain),
+            node: evidence.node().name.clone(),
+            not_after: at.now.plus(ttl),
+        })
+    }
+
     fn sign(
         &self,
         at: &Circumstances,
@@ -299,7 +320,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         svid: &SvidRequest,
         serial: issuer::Serial,
     ) -> Result<Vec<Vec<u8>>, String> {
-        let (path, ttl) = identity(at, logged, svid);
+        let (path, ttl) = identity(at, logged.permit().evidence(), svid);
         let id: SpiffeId = format!("spiffe://{}{path}", self.trust_domain)
             .parse()
             .map_err(|_| "identity path".to_owned())?;
@@ -360,10 +381,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 /// The path by the first template that applies; who is in no image set stays `/unmeasured`.
 fn identity(
     at: &Circumstances,
-    logged: &LoggedPermit<Issue>,
+    evidence: &VerifiedEvidence,
     svid: &SvidRequest,
 ) -> (String, std::time::Duration) {
-    let evidence = logged.permit().evidence();
     let (node, workload) = (evidence.node(), evidence.workload());
     let config = workload
         .and_then(|workload| workload.image.as_ref())

@@ -15,14 +15,27 @@ use crate::tell::Since;
 pub async fn run(stage: &Stage, service: &Service) -> anyhow::Result<Duration> {
     stage.tell.chapter("5  `node ban` on DAL05");
     let since = Since::now();
-    let ban = stage.bailiwick.ask(&["node", "ban", stage.dal05.name, "--reason", "the demo"])?.ended(0)?;
+    let ban = stage
+        .bailiwick
+        .ask(&["node", "ban", stage.dal05.name, "--reason", "the demo"])?
+        .ended(0)?;
     until_async("the end of the session", PATIENCE, async || {
-        stage.postgres.sessions(&service.role).ok()?.is_empty().then_some(())
+        stage
+            .postgres
+            .sessions(&service.role)
+            .ok()?
+            .is_empty()
+            .then_some(())
     })
     .await?;
     let took = since.took();
     until_async("the end of the role", PATIENCE, async || {
-        stage.postgres.roles(&service.role).ok()?.is_empty().then_some(())
+        stage
+            .postgres
+            .roles(&service.role)
+            .ok()?
+            .is_empty()
+            .then_some(())
     })
     .await?;
     let gone = since.took();

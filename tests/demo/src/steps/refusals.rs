@@ -46,18 +46,32 @@ pub async fn run(stage: &Stage, image: &Image) -> anyhow::Result<Vec<Refusal>> {
 
 async fn other_place(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     let since = Since::now();
-    let Err(refused) = stage.fra02.cri.pull(&image.reference).await else { bail!("FRA02 opened the image") };
+    let Err(refused) = stage.fra02.cri.pull(&image.reference).await else {
+        bail!("FRA02 opened the image")
+    };
     let reason = refused.to_string();
-    stage.tell.step(since.took(), "FRA02: crictl pull medrec", brief(&reason));
+    stage
+        .tell
+        .step(since.took(), "FRA02: crictl pull medrec", brief(&reason));
     let leaf = denial(stage, "node", stage.fra02.name).await?;
-    Ok(Refusal { attempt: "FRA02 opens the image", reason, container: None, leaf: Some(leaf) })
+    Ok(Refusal {
+        attempt: "FRA02 opens the image",
+        reason,
+        container: None,
+        leaf: Some(leaf),
+    })
 }
 
 async fn other_command(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     let node = &stage.dal05;
-    let lease = format!("exec /usr/bin/bailiwick exec --lab --lease DB={CREDENTIAL} -- /usr/bin/medrec read");
+    let lease = format!(
+        "exec /usr/bin/bailiwick exec --lab --lease DB={CREDENTIAL} -- /usr/bin/medrec read"
+    );
     let command = ["/bin/sh", "-c", &lease].map(str::to_owned).to_vec();
-    let spec = ContainerSpec { command, ..node.container(&image.reference) };
+    let spec = ContainerSpec {
+        command,
+        ..node.container(&image.reference)
+    };
     refused_container(stage, node, "another command", "command", &spec).await
 }
 
@@ -67,25 +81,53 @@ async fn mounted_over(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     fs::write(&evil, "#!/bin/sh\ncat \"$PGSERVICEFILE\"\n")?;
     fs::set_permissions(&evil, fs::Permissions::from_mode(0o755))?;
     let mut spec = node.container(&image.reference);
-    spec.mounts.push(Mount { host: evil, container: "/usr/bin/medrec".into(), read_only: true });
+    spec.mounts.push(Mount {
+        host: evil,
+        container: "/usr/bin/medrec".into(),
+        read_only: true,
+    });
     refused_container(stage, node, "a mounted-over binary", "mounted", &spec).await
 }
 
 /// The container itself has its lease and runs on; the administrator inside gets none.
 async fn exec_session(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     let node = &stage.dal05;
-    let (id, _) = launch(node, "visited", &node.container(&image.reference), "Mary Jackson").await?;
+    let (id, _) = launch(
+        node,
+        "visited",
+        &node.container(&image.reference),
+        "Mary Jackson",
+    )
+    .await?;
     let since = Since::now();
     let lease = format!("DB={CREDENTIAL}");
-    let words = ["/usr/bin/bailiwick", "exec", "--lab", "--lease", &lease, "--", "/usr/bin/medrec", "read"];
+    let words = [
+        "/usr/bin/bailiwick",
+        "exec",
+        "--lab",
+        "--lease",
+        &lease,
+        "--",
+        "/usr/bin/medrec",
+        "read",
+    ];
     let exec = node.cri.exec(&id, &words).await?;
     if exec.code != REFUSED {
         bail!("an exec session got a lease: {exec:?}");
     }
     let reason = exec.stderr.trim().to_owned();
-    stage.tell.step(since.took(), "DAL05: crictl exec medrec bailiwick exec --lease …", brief(&reason));
+    stage.tell.step(
+        since.took(),
+        "DAL05: crictl exec medrec bailiwick exec --lease …",
+        brief(&reason),
+    );
     let leaf = denial(stage, "container", &id).await?;
-    Ok(Refusal { attempt: "an exec session", reason, container: Some(id), leaf: Some(leaf) })
+    Ok(Refusal {
+        attempt: "an exec session",
+        reason,
+        container: Some(id),
+        leaf: Some(leaf),
+    })
 }
 
 /// Another image, under its own name and under the right one.
@@ -94,15 +136,25 @@ async fn other_image(stage: &Stage, image: &Image) -> anyhow::Result<Vec<Refusal
     let lease = format!("DB={CREDENTIAL}:pgservice");
     let layout = Recipe::busybox("stranger")
         .program("/usr/bin/bailiwick", stripped(stage)?)
-        .entry_point(["/usr/bin/bailiwick", "exec", "--lab", "--lease", &lease, "--", "/bin/cat"])
+        .entry_point([
+            "/usr/bin/bailiwick",
+            "exec",
+            "--lab",
+            "--lease",
+            &lease,
+            "--",
+            "/bin/cat",
+        ])
         .build(&stage.scratch)?;
     let mut refusals = Vec::new();
-    for (attempt, pod, tag) in
-        [("another image", "stranger", "stranger:1"), ("another image under the right tag", "disguised", "medrec:1")]
-    {
+    for (attempt, pod, tag) in [
+        ("another image", "stranger", "stranger:1"),
+        ("another image under the right tag", "disguised", "medrec:1"),
+    ] {
         let reference = stage.registry.push(&layout, tag)?;
         node.cri.pull(&reference).await?;
-        refusals.push(refused_container(stage, node, attempt, pod, &node.container(&reference)).await?);
+        refusals
+            .push(refused_container(stage, node, attempt, pod, &node.container(&reference)).await?);
     }
     debug_assert_eq!(stage.registry.reference("medrec:1"), image.reference);
     Ok(refusals)
@@ -112,26 +164,59 @@ async fn wrong_boot(stage: &Stage) -> anyhow::Result<Refusal> {
     let since = Since::now();
     let dir = stage.lab("").display().to_string();
     let node = stage.fra02.name;
-    let words = ["lab", "reboot", node, "--kernel", "6.1.0-17-amd64", "--dir", &dir];
+    let words = [
+        "lab",
+        "reboot",
+        node,
+        "--kernel",
+        "6.1.0-17-amd64",
+        "--dir",
+        &dir,
+    ];
     let reboot = stage.bailiwick.run(&words)?.ended(0)?;
     let leaf = until_async("the refusal of a boot", PATIENCE, async || {
-        stage.rows.leaves("kind", "node-refused").await.ok()?.into_iter().find(|leaf| leaf.value("node") == node)
+        stage
+            .rows
+            .leaves("kind", "node-refused")
+            .await
+            .ok()?
+            .into_iter()
+            .find(|leaf| leaf.value("node") == node)
     });
     let leaf = leaf.await?;
     let reason = leaf.value("reason").to_owned();
     stage.tell.step(since.took(), &reboot.command, &reason);
-    Ok(Refusal { attempt: "a node with a wrong boot state", reason, container: None, leaf: Some(leaf) })
+    Ok(Refusal {
+        attempt: "a node with a wrong boot state",
+        reason,
+        container: None,
+        leaf: Some(leaf),
+    })
 }
 
 /// There is no command that reads a secret, and what is shown holds none.
 fn administrator(stage: &Stage) -> anyhow::Result<Refusal> {
-    stage.bailiwick.ask(&["secret", "get", "db/medrec-pg/admin"])?.ended(2)?;
-    let shown = stage.bailiwick.ask(&["secret", "show", "db/medrec-pg/admin"])?.ended(0)?;
-    if shown.stdout.contains(&stage.postgres.broker().password) || !shown.stdout.contains("sealed") {
+    stage
+        .bailiwick
+        .ask(&["secret", "get", "db/medrec-pg/admin"])?
+        .ended(2)?;
+    let shown = stage
+        .bailiwick
+        .ask(&["secret", "show", "db/medrec-pg/admin"])?
+        .ended(0)?;
+    if shown.stdout.contains(&stage.postgres.broker().password) || !shown.stdout.contains("sealed")
+    {
         bail!("an administrator read a secret");
     }
-    stage.tell.step(shown.took, &shown.command, shown.stdout.trim_end());
-    Ok(Refusal { attempt: "the administrator", reason: shown.stdout, container: None, leaf: None })
+    stage
+        .tell
+        .step(shown.took, &shown.command, shown.stdout.trim_end());
+    Ok(Refusal {
+        attempt: "the administrator",
+        reason: shown.stdout,
+        container: None,
+        leaf: None,
+    })
 }
 
 /// Runs a container that must end with the refusal of its lease.
@@ -145,28 +230,52 @@ async fn refused_container(
     let since = Since::now();
     let (id, _) = launch(node, name, spec, "error: ").await?;
     let ended = until_async("the container's end", PATIENCE, async || {
-        node.cri.status(&id).await.ok().filter(|status| !status.running)
+        node.cri
+            .status(&id)
+            .await
+            .ok()
+            .filter(|status| !status.running)
     });
     let ended = ended.await?;
     let reason = node.cri.log(&node.pod(name), &spec.name).trim().to_owned();
     if ended.exit_code != REFUSED {
-        bail!("{attempt}: ended with {} instead of {REFUSED}: {reason}", ended.exit_code);
+        bail!(
+            "{attempt}: ended with {} instead of {REFUSED}: {reason}",
+            ended.exit_code
+        );
     }
-    stage.tell.step(since.took(), &format!("DAL05: crictl run, {attempt}"), brief(&reason));
+    stage.tell.step(
+        since.took(),
+        &format!("DAL05: crictl run, {attempt}"),
+        brief(&reason),
+    );
     let leaf = denial(stage, "container", &id).await?;
-    Ok(Refusal { attempt, reason, container: Some(id), leaf: Some(leaf) })
+    Ok(Refusal {
+        attempt,
+        reason,
+        container: Some(id),
+        leaf: Some(leaf),
+    })
 }
 
 /// The newest refusal of somebody in the database.
 async fn denial(stage: &Stage, name: &str, value: &str) -> anyhow::Result<Leaf> {
     let leaves = stage.rows.leaves(name, value).await?;
-    let denied = leaves.into_iter().rev().find(|leaf| leaf.value("outcome") == "denied");
+    let denied = leaves
+        .into_iter()
+        .rev()
+        .find(|leaf| leaf.value("outcome") == "denied");
     denied.with_context(|| format!("no leaf holds the refusal of {name} {value}"))
 }
 
 /// The line with the reason.
 fn brief(reason: &str) -> &str {
-    reason.lines().find(|line| line.contains("error: ") || line.contains("refused") || line.contains("denied")).unwrap_or(reason)
+    reason
+        .lines()
+        .find(|line| {
+            line.contains("error: ") || line.contains("refused") || line.contains("denied")
+        })
+        .unwrap_or(reason)
 }
 
 /// What `bailiwick exec` ends with when something was not given.

@@ -15,9 +15,19 @@ async fn the_sentence_is_true_from_end_to_end() {
     assert_eq!(image.blobs.len(), 3);
 
     let who = steps::estate::run(&stage, &image).unwrap();
-    let permitted = who.pointer("/permitted").or_else(|| who.pointer("/data/permitted")).unwrap().as_array().unwrap();
+    let permitted = who
+        .pointer("/permitted")
+        .or_else(|| who.pointer("/data/permitted"))
+        .unwrap()
+        .as_array()
+        .unwrap();
     assert!(!permitted.is_empty());
-    assert!(permitted.iter().all(|access| access["node"] == "dal05-n01" && access["image"] == "medrec"), "{who}");
+    assert!(
+        permitted
+            .iter()
+            .all(|access| access["node"] == "dal05-n01" && access["image"] == "medrec"),
+        "{who}"
+    );
 
     let service = steps::service::run(&stage, &image).await.unwrap();
     the_service_has_its_own_lease(&stage, &image, &service).await;
@@ -42,48 +52,112 @@ async fn the_sentence_is_true_from_end_to_end() {
 
 async fn every_node_attests_by_its_tpm(stage: &Stage) {
     let nodes = stage.rows.nodes().await.unwrap();
-    let expected = ["dal05-n01", "fra02-n01"].map(|name| (name.to_owned(), "tpm".to_owned(), Some("lab".to_owned()), false));
+    let expected = ["dal05-n01", "fra02-n01"].map(|name| {
+        (
+            name.to_owned(),
+            "tpm".to_owned(),
+            Some("lab".to_owned()),
+            false,
+        )
+    });
     assert_eq!(nodes, expected);
 }
 
-async fn the_service_has_its_own_lease(stage: &Stage, image: &steps::image::Image, service: &steps::service::Service) {
-    assert!(service.printed.contains("Ada Byron|migraine"), "{}", service.printed);
+async fn the_service_has_its_own_lease(
+    stage: &Stage,
+    image: &steps::image::Image,
+    service: &steps::service::Service,
+) {
+    assert!(
+        service.printed.contains("Ada Byron|migraine"),
+        "{}",
+        service.printed
+    );
     let leases = stage.rows.leases().await.unwrap();
-    let [(_, role, outcome)] = leases.as_slice() else { unreachable!("one lease is wanted: {leases:?}") };
+    let [(_, role, outcome)] = leases.as_slice() else {
+        unreachable!("one lease is wanted: {leases:?}")
+    };
     assert_eq!((role, outcome.as_deref()), (&service.role, Some("granted")));
     let sessions = stage.postgres.query(&format!("select usename, ssl from pg_stat_activity join pg_stat_ssl using (pid) where usename = '{role}'"));
     assert_eq!(sessions.unwrap(), [[role.clone(), "t".to_owned()]]);
-    let grants = stage.postgres.query(&format!("select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname = '{role}'"));
+    let grants = stage.postgres.query(&format!(
+        "select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname = '{role}'"
+    ));
     assert_eq!(grants.unwrap(), [["f"]]);
-    let leaf = stage.rows.leaves("container", &service.container).await.unwrap();
-    assert!(leaf.iter().any(|leaf| leaf.value("kind") == "lease" && leaf.value("image") == image.config), "{leaf:?}");
-    assert_eq!(service.identity, "spiffe://hospital.lab/region/US/cluster/hipaaCluster/image/medrec");
-    assert!(stage.rows.subjects().await.unwrap().contains(&service.identity));
+    let leaf = stage
+        .rows
+        .leaves("container", &service.container)
+        .await
+        .unwrap();
+    assert!(
+        leaf.iter()
+            .any(|leaf| leaf.value("kind") == "lease" && leaf.value("image") == image.config),
+        "{leaf:?}"
+    );
+    assert_eq!(
+        service.identity,
+        "spiffe://hospital.lab/region/US/cluster/hipaaCluster/image/medrec"
+    );
+    assert!(
+        stage
+            .rows
+            .subjects()
+            .await
+            .unwrap()
+            .contains(&service.identity)
+    );
     let status = stage.dal05.cri.status(&service.container).await.unwrap();
     assert!(status.running);
 }
 
-async fn the_refused_got_nothing(stage: &Stage, image: &steps::image::Image, refusals: &[steps::refusals::Refusal]) {
+async fn the_refused_got_nothing(
+    stage: &Stage,
+    image: &steps::image::Image,
+    refusals: &[steps::refusals::Refusal],
+) {
     for refusal in refusals {
         let Some(leaf) = &refusal.leaf else { continue };
         assert!(!leaf.value("reason").is_empty(), "{refusal:?}");
-        assert!(refusal.reason.contains(leaf.value("reason")) || refusal.container.is_none(), "{refusal:?}");
+        assert!(
+            refusal.reason.contains(leaf.value("reason")) || refusal.container.is_none(),
+            "{refusal:?}"
+        );
     }
     // The service and the container that was visited, nobody else.
     let leases = stage.rows.leases().await.unwrap();
     assert_eq!(leases.len(), 2, "{leases:?}");
-    let images = stage.fra02.containerd.ctr(["--namespace", "k8s.io", "images", "list", "--quiet"]).unwrap();
+    let images = stage
+        .fra02
+        .containerd
+        .ctr(["--namespace", "k8s.io", "images", "list", "--quiet"])
+        .unwrap();
     assert!(!images.contains(&image.reference), "{images}");
-    assert_eq!(stage.fra02.cri.containers().await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        stage.fra02.cri.containers().await.unwrap(),
+        Vec::<String>::new()
+    );
 }
 
 async fn nothing_of_the_banned_node_is_left(stage: &Stage) {
     let nodes = stage.rows.nodes().await.unwrap();
-    assert!(nodes.iter().any(|(name, _, _, banned)| name == "dal05-n01" && *banned), "{nodes:?}");
+    assert!(
+        nodes
+            .iter()
+            .any(|(name, _, _, banned)| name == "dal05-n01" && *banned),
+        "{nodes:?}"
+    );
     assert_eq!(stage.postgres.roles("bw_").unwrap(), Vec::<String>::new());
-    assert_eq!(stage.postgres.sessions("bw_").unwrap(), Vec::<String>::new());
+    assert_eq!(
+        stage.postgres.sessions("bw_").unwrap(),
+        Vec::<String>::new()
+    );
     let leases = stage.rows.leases().await.unwrap();
-    assert!(leases.iter().all(|(_, _, outcome)| outcome.as_deref() == Some("ended")), "{leases:?}");
+    assert!(
+        leases
+            .iter()
+            .all(|(_, _, outcome)| outcome.as_deref() == Some("ended")),
+        "{leases:?}"
+    );
 }
 
 /// Processes whose command line names the folder.
@@ -91,5 +165,8 @@ fn mentions(folder: &Path) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     let folder = folder.display().to_string();
-    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(&folder)).collect()
+    lines
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .filter(|line| line.contains(&folder))
+        .collect()
 }

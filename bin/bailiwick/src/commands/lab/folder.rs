@@ -164,9 +164,9 @@ impl LabFolder {
     }
 
     /// Runs a command of this program against the lab's server.
-    pub(super) fn ask_server(&self, words: &[&str]) -> anyhow::Result<()> {
+    pub(super) fn ask_server(&self, words: &[&str]) -> anyhow::Result<String> {
         let config = self.client_config().display().to_string();
-        own_command_words(words.iter().copied().chain(["--config", &config])).map(drop)
+        own_command_words(words.iter().copied().chain(["--config", &config]))
     }
 
     /// Removes all of it.

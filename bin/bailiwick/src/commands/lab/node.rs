@@ -113,6 +113,16 @@ impl LabNode {
         })
     }
 
+    /// Waits until the server has admitted the node.
+    pub(super) fn await_admission(&self, lab: &LabFolder) -> anyhow::Result<()> {
+        let part = lab.agent(self.name);
+        part.wait_until("is admitted", PATIENCE, || {
+            let said = lab.ask_server(&["node", "show", self.name, "--output", "json"]);
+            let node = said.ok().and_then(|said| serde_json::from_str::<serde_json::Value>(&said).ok());
+            node.as_ref().and_then(|node| node.get("state")).is_some_and(|state| state == "attested" || state == "banned")
+        })
+    }
+
     fn address(&self, lab: &LabFolder) -> TpmAddress {
         TpmAddress::Unix(lab.node(self.name).join("tpm/tpm.sock"))
     }
