@@ -9,6 +9,7 @@
 mod hostile;
 mod keys;
 mod lab;
+mod node_keys;
 mod refused;
 mod tools;
 
