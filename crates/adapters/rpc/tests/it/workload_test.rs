@@ -2,6 +2,7 @@
 
 mod delivery;
 mod fake;
+mod go_judge;
 mod key_socket;
 mod sockets;
 mod spiffe;
