@@ -1,10 +1,5 @@
 //! The command line as people and scripts meet it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod cases;
 mod decoder;

@@ -1,7 +1,8 @@
 //! A client for the table: the same rows that the server routes by tell the client where to ask, and whether an answer
 //! must come with a receipt.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+mod address;
+mod error;
 
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
 use http::{Request, StatusCode, header};
@@ -24,24 +25,10 @@ use crate::{
     tls, wire,
 };
 
-/// Where a server is: `unix:PATH` or `https://HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// The socket of the host's root.
-    Unix(PathBuf),
-    /// TLS.
-    Https {
-        /// Name or address; the server's certificate must have it.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-}
-
-/// A text is no address of a server.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a server is written `unix:PATH` or `https://HOST:PORT`")]
-pub struct AddressError;
+pub use self::{
+    address::{Address, AddressError},
+    error::{ClientError, ReceiptFault},
+};
 
 /// What a client shows and trusts over TLS.
 pub struct Identity {
@@ -58,88 +45,6 @@ pub struct Client {
     address: Address,
     tls: Option<TlsConnector>,
     ledger_key: Option<VerifierKey>,
-}
-
-/// No answer, or none to be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// Fault: the caller.
-    #[error("`{address}` is asked over TLS: the trust domain's root certificate is needed")]
-    NoRoot {
-        /// The server.
-        address: Address,
-    },
-    /// Fault: the caller.
-    #[error("the {what} can't be read")]
-    Pem {
-        /// Which file.
-        what: &'static str,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Fault: the caller: certificate and key do not fit, or are none that TLS can use.
-    #[error("certificate, key or root can't be used")]
-    Tls(#[source] rustls::Error),
-    /// Fault: the server, or the way to it.
-    #[error("the server `{address}` can't be reached")]
-    Unreachable {
-        /// The server.
-        address: Address,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Fault: the server, or the way to it.
-    #[error("the server `{0}` did not answer in time")]
-    Slow(Address),
-    /// Fault: the server, or the way to it.
-    #[error("the answer broke off")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Fault: see the code.
-    #[error("{message}")]
-    Refused {
-        /// Stable code.
-        code: Code,
-        /// The server's words.
-        message: String,
-        /// The leaf of the refusal, where there is one.
-        leaf: Option<u64>,
-    },
-    /// Fault: the server: no answer of this API.
-    #[error("the answer can't be read (HTTP status {status})")]
-    Malformed {
-        /// HTTP status.
-        status: u16,
-    },
-    /// Fault: the server: it withholds the proof that the call is on record.
-    #[error("the answer has no receipt, so it is not used")]
-    NoReceipt,
-    /// Fault: the server, or whoever stands between: the receipt proves nothing.
-    #[error("the answer's receipt does not verify, so it is not used")]
-    BadReceipt(#[source] ReceiptFault),
-    /// Fault: ours: the table lacks it.
-    #[error("there is no such call")]
-    NoCall,
-}
-
-/// What is wrong with a receipt.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReceiptFault {
-    /// Fault: the server.
-    #[error("its leaf is not base64")]
-    Leaf,
-    /// Fault: the server.
-    #[error(transparent)]
-    Proof(#[from] tlog::ReceiptError),
-    /// Fault: the server.
-    #[error("it is for leaf {proved}, not {claimed}")]
-    OtherLeaf {
-        /// As proved.
-        proved: u64,
-        /// As claimed.
-        claimed: u64,
-    },
 }
 
 /// What is asked, beside the row.
@@ -420,46 +325,6 @@ fn verify(receipt: &wire::Receipt, key: &VerifierKey) -> Result<(), ReceiptFault
     }
 }
 
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') {
-                Ok(Self::Unix(path.into()))
-            } else {
-                Err(AddressError)
-            };
-        }
-        let rest = text
-            .strip_prefix("https://")
-            .ok_or(AddressError)?
-            .trim_end_matches('/');
-        let (host, port) = rest.rsplit_once(':').ok_or(AddressError)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().map_err(|_| AddressError)?;
-        if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-            return Err(AddressError);
-        }
-        Ok(Self::Https {
-            host: host.to_owned(),
-            port,
-        })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Https { host, port } if host.contains(':') => {
-                write!(f, "https://[{host}]:{port}")
-            }
-            Self::Https { host, port } => write!(f, "https://{host}:{port}"),
-        }
-    }
-}
-
 /// Calls whose leaf is written by a service that keeps the commitment to itself. The list may only shrink.
 pub const WITHOUT_RECEIPT: [Call; 6] = [
     Call::Search,
@@ -476,27 +341,6 @@ const MAX_ANSWER: usize = 64 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_and_written() {
-        for text in [
-            "unix:/run/bailiwick/server.sock",
-            "https://server.example:8443",
-            "https://[::1]:8443",
-        ] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
-        }
-        for text in [
-            "",
-            "unix:relative",
-            "http://server:80",
-            "https://server",
-            "https://u@server:1",
-            "https://:1",
-        ] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn names_can_not_climb_out_of_their_place_in_a_path() {
