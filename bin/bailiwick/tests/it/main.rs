@@ -6,3 +6,5 @@ mod decoder;
 mod exec;
 mod people;
 mod runner;
+mod svid;
+mod workload;
