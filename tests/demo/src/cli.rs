@@ -1,6 +1,7 @@
 //! Runs the program as a person at a terminal would.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -78,6 +79,8 @@ impl Bailiwick {
             .args(words)
             .env_clear()
             .env("PATH", PATH)
+            // Its own group: Ctrl-C at the terminal is for the demo, which ends everything in order.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

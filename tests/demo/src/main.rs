@@ -7,6 +7,7 @@ async fn main() -> ExitCode {
     match demo::run(demo::Tell::aloud()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            fixture::yield_to_interrupt();
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

@@ -1,23 +1,25 @@
 //! Where everything of a lab lies, and the configuration files that it writes there.
 
 use std::{
-    fs,
+    fs::{self, File},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use rustix::fs::{FlockOperation, flock};
 
 use super::{
     node::NODES,
     processes::{Part, own_command_words},
 };
 
-/// A lab's folder.
-#[derive(Debug, Clone)]
+/// A lab's folder. While one command has it, others wait: `down` must not miss what `up` is about to start.
+#[derive(Debug)]
 pub(super) struct LabFolder {
     path: PathBuf,
+    _lock: File,
 }
 
 impl LabFolder {
@@ -31,17 +33,16 @@ impl LabFolder {
             .with_context(failed)?;
         let path = fs::canonicalize(path).with_context(failed)?;
         write(&path.join(MARK), b"made by `bailiwick lab up`\n", 0o600)?;
-        Ok(Self { path })
+        Self::existing(&path)
     }
 
     /// A folder that `up` made.
     pub(super) fn existing(path: &Path) -> anyhow::Result<Self> {
         let missing = || format!("there is no lab in `{}`", path.display());
         let path = fs::canonicalize(path).with_context(missing)?;
-        if !path.join(MARK).is_file() {
-            bail!(missing());
-        }
-        Ok(Self { path })
+        let lock = File::open(path.join(MARK)).with_context(missing)?;
+        flock(&lock, FlockOperation::LockExclusive).with_context(missing)?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
