@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     connection::{ConnectionArgs, Context, unreadable},
-    output::{CommandError, Exit, lines, or_dash, table},
+    output::{CommandError, Exit, lines, or_dash, plain, table},
     system::SystemClock,
 };
 
@@ -129,13 +129,12 @@ async fn put(
         .await?;
     let leaf = or_dash(answer.receipt.map(|receipt| receipt.index));
     context.output.print(&answer.data, |_| {
-        let value = ("value", "sealed".to_owned());
-        lines(&[
-            value,
+        let rest = [
             ("name", name.to_string()),
             ("version", version.to_string()),
             ("leaf", leaf),
-        ])
+        ];
+        format!("value: sealed\n{}", lines(&rest))
     })?;
     Ok(Exit::Done)
 }
@@ -197,14 +196,14 @@ async fn show(context: &Context, name: &SecretName) -> Result<Exit, CommandError
         )
         .await?;
     context.output.print(&answer.data, |secret| {
-        lines(&[
-            ("value", secret.value.clone()),
+        let rest = [
             ("name", secret.name.to_string()),
             ("version", secret.version.to_string()),
             ("data set", secret.dataset.to_string()),
             ("suite", secret.suite.clone()),
             ("by", secret.by.clone()),
-        ])
+        ];
+        format!("value: {}\n{}", plain(&secret.value), lines(&rest))
     })?;
     Ok(Exit::Done)
 }

@@ -185,14 +185,14 @@ async fn a_secret_is_sealed_before_it_leaves() {
     ];
     let first = house.root(&put, "hunter2");
     assert!(
-        first.status == 0 && first.stdout.starts_with("value:   sealed\n"),
+        first.status == 0 && first.stdout.starts_with("value: sealed\n"),
         "{first:?}"
     );
     assert!(house.root(&put, "hunter3").stdout.contains("version: 2"));
     assert!(
         house
             .done(&["secret", "show", "db/pg/admin"])
-            .starts_with("value:    sealed\n")
+            .starts_with("value: sealed\n")
     );
     assert!(
         house
