@@ -78,11 +78,14 @@ impl Door {
     ) -> Result<Self, ListenError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(root_der.to_vec())).map_err(ListenError::Tls)?;
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|_| ListenError::Roots)?;
+        roots
+            .add(CertificateDer::from(root_der.to_vec()))
+            .map_err(ListenError::Tls)?;
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|_| ListenError::Roots)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(ListenError::Tls)?
@@ -92,8 +95,15 @@ impl Door {
         config.alpn_protocols = vec![b"h2".to_vec()];
         // No resumption: each connection shows its certificate anew, so a ban or an end of validity is seen.
         config.send_tls13_tickets = 0;
-        let bundle = X509Bundle::new(&trust_domain).with_authority(root_der).map_err(|_| ListenError::Roots)?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), trust_domain, bundle, now })
+        let bundle = X509Bundle::new(&trust_domain)
+            .with_authority(root_der)
+            .map_err(|_| ListenError::Roots)?;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            trust_domain,
+            bundle,
+            now,
+        })
     }
 
     /// Listens on `address`.
@@ -101,7 +111,9 @@ impl Door {
     /// # Errors
     /// [`ListenError::Bind`]
     pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-        TcpListener::bind(address).await.map_err(|source| ListenError::Bind { address, source })
+        TcpListener::bind(address)
+            .await
+            .map_err(|source| ListenError::Bind { address, source })
     }
 
     /// Accepts for ever; connections that pass the handshake come out of the receiver.
@@ -145,7 +157,9 @@ impl Door {
         };
         let mut exporter = [0; 32];
         let (_, connection) = tls.get_ref();
-        connection.export_keying_material(&mut exporter, EXPORTER_LABEL, None).ok()?;
+        connection
+            .export_keying_material(&mut exporter, EXPORTER_LABEL, None)
+            .ok()?;
         let session = match connection.peer_certificates() {
             None => None,
             Some(chain) => match self.node(chain) {
@@ -156,7 +170,14 @@ impl Door {
                 }
             },
         };
-        Some(NodeStream { tls, connection: Connection { remote, exporter, session } })
+        Some(NodeStream {
+            tls,
+            connection: Connection {
+                remote,
+                exporter,
+                session,
+            },
+        })
     }
 
     /// The node that a certificate chain names, by our own SPIFFE verifier.
@@ -184,13 +205,21 @@ impl Connected for NodeStream {
 }
 
 impl AsyncRead for NodeStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for NodeStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.tls).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -290,4 +290,13 @@ mod tests {
         let long = [&[0x30, 38, 2, 33][..], &[1; 33], &[2, 1, 1]].concat();
         assert!(fixed_signature(&long).is_none());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn hostile_signatures_never_panic(der in proptest::collection::vec(0_u8.., 0..80)) {
+            if let Some(fixed) = fixed_signature(&der) {
+                proptest::prop_assert_eq!(fixed.len(), 64);
+            }
+        }
+    }
 }

@@ -46,7 +46,10 @@ impl<C: Connector, P: Probe> Agent<C, P> {
             };
             self.withdraw(&why);
             match why {
-                SessionError::Banned => return self.stop(),
+                SessionError::Banned => {
+                    tracing::error!("the node is banned: nothing is given any more");
+                    return self.stop();
+                }
                 // The keys are worth nothing any more; what was issued under them is not handed out again.
                 SessionError::Reattest | SessionError::Link(LinkError::Refused(_)) => {
                     life.identity = None;
@@ -72,6 +75,7 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         life.identity = Some(Arc::clone(&identity));
         let session = self.connect(identity).await?;
         self.publish(&session);
+        tracing::info!("a session with a server is up");
         life.came_up = true;
         self.keep(session, life).await
     }

@@ -218,4 +218,14 @@ mod tests {
             assert!(text.parse::<ServerAddress>().is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn an_address_is_refused_or_written_as_it_is_read(text in "\\PC{0,40}|[a-z0-9.:-]{0,20}:[0-9]{1,6}") {
+            if let Ok(address) = text.parse::<ServerAddress>() {
+                let again: ServerAddress = address.to_string().parse().unwrap();
+                proptest::prop_assert_eq!(again, address);
+            }
+        }
+    }
 }
