@@ -129,6 +129,12 @@ impl Stage {
 }
 
 impl Node {
+    /// Where its agent listens for workloads.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// A pod in a network of its own.
     #[must_use]
     pub fn pod(&self, name: &str) -> PodSpec {

@@ -40,7 +40,7 @@ pub async fn run(stage: &Stage, image: &Image) -> anyhow::Result<Vec<Refusal>> {
     ];
     refusals.extend(other_image(stage, image).await?);
     refusals.push(wrong_boot(stage).await?);
-    refusals.push(administrator(stage)?);
+    refusals.push(administrator(stage).await?);
     Ok(refusals)
 }
 
@@ -194,28 +194,43 @@ async fn wrong_boot(stage: &Stage) -> anyhow::Result<Refusal> {
     })
 }
 
-/// There is no command that reads a secret, and what is shown holds none.
-fn administrator(stage: &Stage) -> anyhow::Result<Refusal> {
-    stage
-        .bailiwick
-        .ask(&["secret", "get", "db/medrec-pg/admin"])?
-        .ended(2)?;
-    let shown = stage
-        .bailiwick
-        .ask(&["secret", "show", "db/medrec-pg/admin"])?
-        .ended(0)?;
-    if shown.stdout.contains(&stage.postgres.broker().password) || !shown.stdout.contains("sealed")
+/// There is no command that reads a secret, what is shown holds none, and root of a node is no workload.
+async fn administrator(stage: &Stage) -> anyhow::Result<Refusal> {
+    const SECRET: &str = "db/medrec-pg/admin";
+    stage.bailiwick.ask(&["secret", "get", SECRET])?.ended(2)?;
+    let shown = stage.bailiwick.ask(&["secret", "show", SECRET])?.ended(0)?;
+    let socket = stage.dal05.socket().display().to_string();
+    let words = [
+        "exec", "--lab", "--socket", &socket, "--secret", SECRET, "--", "/bin/cat",
+    ];
+    let asked = stage.bailiwick.run(&words)?.ended(REFUSED)?;
+    let said = [&shown.stdout, &asked.stdout, &asked.stderr];
+    if said
+        .iter()
+        .any(|text| text.contains(&stage.postgres.broker().password))
+        || !shown.stdout.contains("sealed")
     {
         bail!("an administrator read a secret");
     }
-    stage
-        .tell
-        .step(shown.took, &shown.command, shown.stdout.trim_end());
+    stage.tell.step(
+        shown.took,
+        &shown.command,
+        shown.stdout.lines().next().unwrap_or_default(),
+    );
+    stage.tell.step(
+        asked.took,
+        &format!("root of DAL05: {}", asked.command),
+        brief(&asked.stderr),
+    );
+    let read = stage.rows.leaves("kind", "read").await?.pop();
+    let leaf = read
+        .filter(|leaf| leaf.value("outcome") == "denied")
+        .context("no leaf holds the refusal of a read")?;
     Ok(Refusal {
         attempt: "the administrator",
-        reason: shown.stdout,
+        reason: asked.stderr,
         container: None,
-        leaf: None,
+        leaf: Some(leaf),
     })
 }
 
