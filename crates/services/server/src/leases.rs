@@ -395,13 +395,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// [`ReleaseError`]
     pub async fn sweep_orphans(&self) -> Result<usize, ReleaseError> {
         let world = self.world();
-        let live: Vec<String> = self
-            .store
-            .leases(true)
-            .await?
-            .into_iter()
-            .map(|lease| lease.role)
-            .collect();
         let mut ended = 0;
         for database in world.estate.databases() {
             let Some((database, secret, ca)) = self.login(&world, &database.name).await? else {
@@ -409,8 +402,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             };
             let why = "look for orphan roles".to_owned();
             let connection = self.connect(&world, &database, &secret, &ca, why).await?;
+            // Roles first, leases after: a lease is on record before its role is made, so none that is being made now
+            // is taken for an orphan.
             let mut orphans = self.accounts.list(&connection).await?;
-            orphans.retain(|role| !live.contains(role));
+            let live = self.store.leases(true).await?;
+            orphans.retain(|role| !live.iter().any(|lease| lease.role == *role));
             self.accounts.end(&connection, &orphans).await?;
             ended += orphans.len();
         }
