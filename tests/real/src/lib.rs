@@ -1,0 +1,19 @@
+//! What judges and attacks have in common: Go programs as judges, images to forge, a server that is killed, a node that lies.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "made for tests only: whatever fails ends the test"
+)]
+
+mod judge;
+mod layout;
+mod node;
+mod program;
+mod server;
+
+pub use judge::Judge;
+pub use layout::{Descriptor, Image};
+pub use node::{NodeLink, TokenNode, shipped};
+pub use program::{Program, Said};
+pub use server::{ESTATE, LoneServer, TRUST_DOMAIN};
