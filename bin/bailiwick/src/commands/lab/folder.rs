@@ -153,14 +153,20 @@ impl LabFolder {
 
     /// Pins what `server init` printed.
     pub(super) fn write_client_config(&self, init_said: &str) -> anyhow::Result<()> {
-        let pin = init_said.lines().find_map(|line| line.strip_prefix("root "));
+        let pin = init_said
+            .lines()
+            .find_map(|line| line.strip_prefix("root "));
         let pin = pin.context("`server init` printed no fingerprint")?.trim();
         let config = table([
-            ("server", format!("unix:{}", self.admin_socket().display()).into()),
+            (
+                "server",
+                format!("unix:{}", self.admin_socket().display()).into(),
+            ),
             ("root_pin", pin.into()),
             ("ledger_key", self.ledger_key()?.into()),
         ]);
-        let config = toml::to_string(&config).context("the configuration of clients can't be written")?;
+        let config =
+            toml::to_string(&config).context("the configuration of clients can't be written")?;
         write(&self.client_config(), config.as_bytes(), 0o644)
     }
 
@@ -172,7 +178,8 @@ impl LabFolder {
 
     /// Removes all of it.
     pub(super) fn purge(&self) -> anyhow::Result<()> {
-        fs::remove_dir_all(&self.path).with_context(|| format!("can't remove `{}`", self.path.display()))
+        fs::remove_dir_all(&self.path)
+            .with_context(|| format!("can't remove `{}`", self.path.display()))
     }
 }
 

@@ -75,10 +75,7 @@ impl LabNode {
                 "containerd",
                 text(containerd.unwrap_or_else(|| folder.join("containerd.sock"))),
             ),
-            (
-                "workload_socket",
-                text(lab.workload_socket(self.name)),
-            ),
+            ("workload_socket", text(lab.workload_socket(self.name))),
             ("key_socket", text(folder.join(KEY_SOCKET))),
             ("ledger_key", lab.ledger_key()?.into()),
             ("allow_lab", true.into()),
@@ -118,8 +115,12 @@ impl LabNode {
         let part = lab.agent(self.name);
         part.wait_until("is admitted", PATIENCE, || {
             let said = lab.ask_server(&["node", "show", self.name, "--output", "json"]);
-            let node = said.ok().and_then(|said| serde_json::from_str::<serde_json::Value>(&said).ok());
-            node.as_ref().and_then(|node| node.get("state")).is_some_and(|state| state == "attested" || state == "banned")
+            let node = said
+                .ok()
+                .and_then(|said| serde_json::from_str::<serde_json::Value>(&said).ok());
+            node.as_ref()
+                .and_then(|node| node.get("state"))
+                .is_some_and(|state| state == "attested" || state == "banned")
         })
     }
 

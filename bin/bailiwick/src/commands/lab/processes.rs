@@ -127,7 +127,7 @@ pub(super) fn background<const N: usize>(
         .open(&log)
         .with_context(failed)?;
     let err = out.try_clone().with_context(failed)?;
-    let mut command = Command::new(own_program()?);
+    let mut command = own_program();
     command.args(words).arg(config);
     // Of its own group: Ctrl-C in the terminal is not meant for it.
     command
@@ -142,7 +142,10 @@ pub(super) fn background<const N: usize>(
 }
 
 /// Runs a command of this program to its end.
-pub(super) fn own_command<const N: usize>(words: [&str; N], config: &Path) -> anyhow::Result<String> {
+pub(super) fn own_command<const N: usize>(
+    words: [&str; N],
+    config: &Path,
+) -> anyhow::Result<String> {
     own_command_words(
         words
             .into_iter()
@@ -155,7 +158,7 @@ pub(super) fn own_command<const N: usize>(words: [&str; N], config: &Path) -> an
 pub(super) fn own_command_words(
     words: impl IntoIterator<Item: AsRef<OsStr>>,
 ) -> anyhow::Result<String> {
-    let mut command = Command::new(own_program()?);
+    let mut command = own_program();
     let output = command
         .args(words)
         .stdin(Stdio::null())
@@ -172,8 +175,11 @@ pub(super) fn own_command_words(
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn own_program() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("can't find this program")
+/// This very program, also when its file was replaced meanwhile.
+fn own_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("bailiwick");
+    command
 }
 
 /// When a process was started, in the kernel's ticks; nothing for one that ended and waits to be collected.
