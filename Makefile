@@ -42,11 +42,13 @@ check: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run --quiet --locked --bin layers
+	cd interop && go vet ./...
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # The second run is of the tests marked `#[ignore]`: they start real daemons as root. They fail, never skip.
 test: setup
 	cargo build --workspace --bins --locked
+	cd interop && go test ./...
 	cargo test --workspace --locked
 	@[ "$$(id -u)" = 0 ] || { echo "error: the tests on real parts mount, unshare and run containers: run \`make test\` as root" >&2; exit 1; }
 	cargo test --workspace --locked --lib --bins --tests -- --ignored

@@ -314,7 +314,7 @@ mod tests {
         ];
         assert_eq!(
             table(&["name", "n"], &rows),
-            "name         n\nlong name    1\nb\\u{1b}[2J  2\n"
+            "name        n\nlong name   1\nb\\u{1b}[2J  2\n"
         );
     }
 

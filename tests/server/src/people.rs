@@ -46,7 +46,7 @@ impl TestServer {
             id.parse().unwrap(),
             rcgen::PublicKeyData::subject_public_key_info(&key),
         );
-        let chain = self
+        let (chain, _) = self
             .server
             .person_certificate(&person, &spki, Actor::LocalRoot)
             .await

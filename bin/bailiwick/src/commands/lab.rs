@@ -104,7 +104,11 @@ impl FromStr for NodeSocket {
 /// Runs the command.
 pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
     match args.command {
-        LabCommand::Up { dir, containerds, port } => up(&dir, &containerds, port),
+        LabCommand::Up {
+            dir,
+            containerds,
+            port,
+        } => up(&dir, &containerds, port),
         LabCommand::Down { dir, purge } => down(&LabFolder::existing(&dir)?, purge),
         LabCommand::Status { dir } => status(&LabFolder::existing(&dir)?),
         LabCommand::Reboot { dir, node, kernel } => {
@@ -113,9 +117,7 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
     }
 }
 
-fn up(dir: &Path, containerds: &[NodeSocket],
-    port: Option<u16>,
-) -> anyhow::Result<()> {
+fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Result<()> {
     let lab = LabFolder::made(dir)?;
     eprintln!(
         "this is a lab: its keys lie in `{}`, and nobody outside should trust them",

@@ -43,7 +43,7 @@ enum SvidCommand {
     },
     /// Prints a JWT-SVID.
     ///
-    /// Example: bailiwick svid jwt --audience https://vault.example
+    /// Example: `bailiwick svid jwt --audience https://vault.example`
     Jwt {
         #[command(flatten)]
         socket: SocketArgs,

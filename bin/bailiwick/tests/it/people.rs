@@ -298,6 +298,8 @@ async fn a_receipt_verifies_offline_and_nothing_else_does() {
 async fn one_byte_changed_in_the_database_is_found() {
     let house = House::open().await;
     house.done(&["apply", "-f", &house.path("estate")]);
+    // A search leaves a value that is an object: members keep one order, however they were put together.
+    house.done(&["audit", "search", "--field", "kind:enrol"]);
     assert!(house.done(&["audit", "verify"]).starts_with("intact"));
     house
         .kit

@@ -17,7 +17,8 @@ use crate::{
 pub(crate) fn value_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        // As in the disclosure: an object's members have one order, however the library keeps them.
+        other => serde_json_canonicalizer::to_string(other).unwrap_or_else(|_| other.to_string()),
     }
 }
 

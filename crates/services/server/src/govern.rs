@@ -492,21 +492,21 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         person: &PersonId,
         spki: &[u8],
         actor: Actor,
-    ) -> Result<Vec<Vec<u8>>, GovernError> {
-        if !self.teams_of(person).is_empty() {
-            let act =
-                Act::new(ActKind::PersonCertificate, actor).field("person", person.to_string());
-            let _logged = self.ledger.record(act).await?;
-            return self
-                .keyring
-                .authority
-                .person_certificate(person.as_str(), spki, self.serial(), self.now())
-                .map_err(|error| GovernError::Keys(error.into()));
+    ) -> Result<(Vec<Vec<u8>>, Commitment), GovernError> {
+        if self.teams_of(person).is_empty() {
+            return Err(GovernError::NotFound {
+                kind: "person in any team",
+                name: person.to_string(),
+            });
         }
-        Err(GovernError::NotFound {
-            kind: "person in any team",
-            name: person.to_string(),
-        })
+        let act = Act::new(ActKind::PersonCertificate, actor).field("person", person.to_string());
+        let logged = self.ledger.record(act).await?;
+        let chain = self
+            .keyring
+            .authority
+            .person_certificate(person.as_str(), spki, self.serial(), self.now())
+            .map_err(|error| GovernError::Keys(error.into()))?;
+        Ok((chain, logged.commitment().clone()))
     }
 
     /// Teams of a person, by name.

@@ -541,17 +541,43 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         actor: Actor,
         why: &str,
     ) -> Result<Commitment, NodeError> {
-        if self.store.node(node).await?.is_none() {
-            return Err(NodeError::Unknown(node.clone()));
-        }
+        let effect = match self.store.node(node).await? {
+            Some(_) => Effect::Banned(node.clone()),
+            // A node can be banned before it ever attests: then it never will.
+            None => Effect::Node(Box::new(self.never_attested(node)?)),
+        };
         let act = Act::new(ActKind::NodeBan, actor)
             .field("node", node.to_string())
             .field("reason", why)
-            .effect(Effect::Banned(node.clone()));
+            .effect(effect);
         let logged = self.ledger.record(act).await?;
         self.sweep.notify_one();
         self.announce();
         Ok(logged.commitment().clone())
+    }
+
+    fn never_attested(&self, node: &NodeName) -> Result<NodeRow, NodeError> {
+        let enrolled = self
+            .enrolled(node)
+            .ok_or_else(|| NodeError::Unknown(node.clone()))?;
+        Ok(NodeRow {
+            name: enrolled.node,
+            epoch: Epoch(0),
+            attestor: enrolled.attestor,
+            ek: enrolled.ek,
+            ak_public: Vec::new(),
+            node_key_spki: Vec::new(),
+            node_key_name: Vec::new(),
+            statement_key: String::new(),
+            hpke_suite: String::new(),
+            hpke_key: Vec::new(),
+            boot: None,
+            reset_count: 0,
+            attested_at: self.now(),
+            quoted_at: None,
+            not_after: self.now(),
+            banned: true,
+        })
     }
 
     /// Makes a one-time token for a node that the estate lets join by token; the token is returned once and kept nowhere.

@@ -1,6 +1,6 @@
 //! The trail: who received what, when; every reading of it is a leaf, too.
 
-use ledger::{Act, ActKind, Actor, NotRecorded};
+use ledger::{Act, ActKind, Actor, Commitment, NotRecorded};
 use serde::Serialize;
 
 use crate::{
@@ -43,10 +43,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`TrailError`]
-    pub async fn search(&self, filter: Search, actor: Actor) -> Result<Vec<LogEntry>, TrailError> {
+    pub async fn search(
+        &self,
+        filter: Search,
+        actor: Actor,
+    ) -> Result<(Vec<LogEntry>, Commitment), TrailError> {
         let asked = serde_json::to_value(&filter).unwrap_or_default();
-        self.record_reading(actor, "search", asked).await?;
-        Ok(self.store.search(filter).await?)
+        let reading = self.record_reading(actor, "search", asked).await?;
+        Ok((self.store.search(filter).await?, reading))
     }
 
     /// Who received anything of a data set: its leaves by data set name, credentials, secrets and image sets.
@@ -57,8 +61,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         &self,
         dataset: &estate::DataSetName,
         actor: Actor,
-    ) -> Result<Vec<LogEntry>, TrailError> {
-        self.record_reading(actor, "who", dataset.to_string().into())
+    ) -> Result<(Vec<LogEntry>, Commitment), TrailError> {
+        let reading = self
+            .record_reading(actor, "who", dataset.to_string().into())
             .await?;
         let world = self.world();
         let estate = &world.estate;
@@ -98,15 +103,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             );
         }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.index));
-        Ok(entries)
+        Ok((entries, reading))
     }
 
     /// One receipt, for an offline verifier.
     ///
     /// # Errors
     /// [`TrailError`]
-    pub async fn receipt(&self, index: u64, actor: Actor) -> Result<ReceiptDocument, TrailError> {
-        self.record_reading(actor, "receipt", index.into()).await?;
+    pub async fn receipt(
+        &self,
+        index: u64,
+        actor: Actor,
+    ) -> Result<(ReceiptDocument, Commitment), TrailError> {
+        let reading = self.record_reading(actor, "receipt", index.into()).await?;
         let entry = self
             .store
             .entry(index)
@@ -117,22 +126,26 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .receipt(index)
             .await?
             .ok_or(TrailError::NotFound(index))?;
-        Ok(ReceiptDocument {
-            v: 1,
-            ledger_key: self.ledger_key.clone(),
-            entry,
-            proof,
-        })
+        Ok((
+            ReceiptDocument {
+                v: 1,
+                ledger_key: self.ledger_key.clone(),
+                entry,
+                proof,
+            },
+            reading,
+        ))
     }
 
     /// Recomputes the whole log from the database.
     ///
     /// # Errors
     /// [`TrailError`]
-    pub async fn audit(&self, actor: Actor) -> Result<Vec<Discrepancy>, TrailError> {
-        self.record_reading(actor, "verify", serde_json::Value::Null)
+    pub async fn audit(&self, actor: Actor) -> Result<(Vec<Discrepancy>, Commitment), TrailError> {
+        let reading = self
+            .record_reading(actor, "verify", serde_json::Value::Null)
             .await?;
-        Ok(self.store.audit().await?)
+        Ok((self.store.audit().await?, reading))
     }
 
     /// Records that somebody read something.
@@ -149,10 +162,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         actor: Actor,
         how: &str,
         asked: serde_json::Value,
-    ) -> Result<(), NotRecorded> {
+    ) -> Result<Commitment, NotRecorded> {
         let act = Act::new(ActKind::AuditRead, actor)
             .field("how", how)
             .field("asked", asked);
-        self.ledger.record(act).await.map(drop)
+        Ok(self.ledger.record(act).await?.commitment().clone())
     }
 }

@@ -131,3 +131,29 @@ async fn a_node_that_is_denied_too_often_is_busy_and_counted_in_one_leaf() {
         600
     );
 }
+
+#[tokio::test]
+async fn a_node_can_be_banned_before_it_ever_attests() {
+    let house = house().await;
+    let name = "dal05-n1".parse().unwrap();
+    house
+        .server
+        .ban(&name, ledger::Actor::LocalRoot, "stolen on the way")
+        .await
+        .unwrap();
+    let (token, _) = house
+        .server
+        .token(&name, ledger::Actor::LocalRoot)
+        .await
+        .unwrap();
+    let joined = TestNode::join_with(&house, "dal05-n1", &token, Purpose::Enrol).await;
+    assert!(matches!(joined, Err(NodeError::Banned)));
+    let nobody = "unknown-n1".parse().unwrap();
+    assert!(
+        house
+            .server
+            .ban(&nobody, ledger::Actor::LocalRoot, "")
+            .await
+            .is_err()
+    );
+}

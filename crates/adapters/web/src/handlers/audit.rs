@@ -35,8 +35,8 @@ pub(super) async fn search<S: Store, A: DatabaseAccounts>(
         until: ask.query("until")?,
         limit: ask.query("limit")?.unwrap_or_default(),
     };
-    let entries = server.search(filter, ask.actor()?).await?;
-    Reply::new(wire::Trail { entries }, None)
+    let (entries, reading) = server.search(filter, ask.actor()?).await?;
+    Reply::new(wire::Trail { entries }, Some(reading))
 }
 
 pub(super) async fn who<S: Store, A: DatabaseAccounts>(
@@ -45,8 +45,8 @@ pub(super) async fn who<S: Store, A: DatabaseAccounts>(
 ) -> Result<Reply, Failure> {
     ask.no_body()?;
     let dataset: DataSetName = ask.parameter("dataset")?;
-    let entries = server.who(&dataset, ask.actor()?).await?;
-    Reply::new(wire::Trail { entries }, None)
+    let (entries, reading) = server.who(&dataset, ask.actor()?).await?;
+    Reply::new(wire::Trail { entries }, Some(reading))
 }
 
 pub(super) async fn receipt<S: Store, A: DatabaseAccounts>(
@@ -55,7 +55,8 @@ pub(super) async fn receipt<S: Store, A: DatabaseAccounts>(
 ) -> Result<Reply, Failure> {
     ask.no_body()?;
     let index: u64 = ask.parameter("index")?;
-    Reply::new(server.receipt(index, ask.actor()?).await?, None)
+    let (document, reading) = server.receipt(index, ask.actor()?).await?;
+    Reply::new(document, Some(reading))
 }
 
 pub(super) async fn verify<S: Store, A: DatabaseAccounts>(
@@ -63,13 +64,13 @@ pub(super) async fn verify<S: Store, A: DatabaseAccounts>(
     ask: &Ask,
 ) -> Result<Reply, Failure> {
     ask.no_body()?;
-    let discrepancies = server.audit(ask.actor()?).await?;
+    let (discrepancies, reading) = server.audit(ask.actor()?).await?;
     Reply::new(
         wire::Verified {
             intact: discrepancies.is_empty(),
             discrepancies,
         },
-        None,
+        Some(reading),
     )
 }
 

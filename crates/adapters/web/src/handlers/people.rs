@@ -22,13 +22,13 @@ pub(super) async fn certificate<S: Store, A: DatabaseAccounts>(
     let spki = B64
         .decode(spki)
         .map_err(|_| Failure::malformed("`spki` is not base64".to_owned()))?;
-    let chain = server
+    let (chain, commitment) = server
         .person_certificate(&person, &spki, ask.actor()?)
         .await?;
     Reply::new(
         wire::Chain {
             chain: chain.iter().map(|der| B64.encode(der)).collect(),
         },
-        None,
+        Some(commitment),
     )
 }

@@ -1,3 +1,5 @@
+//! The decoder's core against whoever assembled the image or altered it on the way.
+
 use std::{cell::Cell, collections::BTreeMap, io::Cursor};
 
 use hpke_xwing::{PrivateKey, Suite};
