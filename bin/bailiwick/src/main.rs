@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod connection;
 mod estate_folder;
+mod harden;
 mod output;
 mod system;
 
@@ -107,6 +108,7 @@ fn serve(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(tracing::Level::INFO)
         .init();
+    harden::keep_memory();
     block_on(work)
 }
 
