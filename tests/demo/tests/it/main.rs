@@ -1,11 +1,14 @@
 //! The demo's outcomes, asserted on database rows, PostgreSQL's sessions and roles, containerd's state and exit codes.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use std::path::Path;
 use std::time::Duration;
 
 use demo::{Stage, Tell, steps};
 use fixture::until_async;
+
+mod forged;
+mod spiffe;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
