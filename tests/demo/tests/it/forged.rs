@@ -14,7 +14,7 @@ use crate::PATIENCE;
 async fn a_layer_that_was_moved_or_swapped_does_not_open() {
     let stage = Stage::set(Tell::silent()).await.unwrap();
     let image = steps::image::run(&stage).unwrap();
-    let forgeries: [(&str, fn(&mut Forgery), &str); 2] = [
+    let forgeries: [(&str, Forge, &str); 2] = [
         ("moved", move_under_another_config, "config"),
         ("swapped", swap_layers, "index"),
     ];
@@ -47,6 +47,9 @@ async fn a_layer_that_was_moved_or_swapped_does_not_open() {
     // What was recombined, as it was.
     stage.dal05.cri.pull(&image.reference).await.unwrap();
 }
+
+/// What a forger does to an image.
+type Forge = fn(&mut Forgery);
 
 /// An image in skopeo's `dir:` form: a manifest and blobs, to be edited.
 struct Forgery {
