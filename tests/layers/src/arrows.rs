@@ -61,6 +61,8 @@ impl Place {
             }
             ["bin", _] => (Layer::Binary, 0),
             // The fixture is what the other tests stand on.
+            // Measurements stand where tests do: on everything.
+            ["benches"] => (Layer::Tests, 1),
             ["tests", name] => (Layer::Tests, above_floor(name, &["fixture"])),
             _ => return None,
         };
