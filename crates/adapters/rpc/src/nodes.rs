@@ -479,6 +479,7 @@ fn node_status(error: NodeError) -> Status {
         | NodeError::NotReleased(ledger::NotReleased::Denied(_))
         | NodeError::Banned => Code::Denied,
         NodeError::TwoSessions | NodeError::NotAsked => Code::Conflict,
+        NodeError::Busy => Code::Busy,
         NodeError::Unknown(_) => Code::NotFound,
         NodeError::Certificate(_) => Code::Broken,
         _ => Code::Unavailable,

@@ -66,6 +66,40 @@ impl DenialBudget {
     }
 }
 
+/// Counts attestations that were refused, whoever tried: nobody has proven a name yet, so all strangers share one budget.
+#[derive(Debug, Default)]
+pub(crate) struct StrangerBudget(Option<Minute>);
+
+impl StrangerBudget {
+    /// Whether one more refusal is recorded by itself; otherwise it is counted.
+    pub(crate) fn records(&mut self, now: Timestamp) -> bool {
+        let minute = self.0.get_or_insert(Minute {
+            began: now,
+            recorded: 0,
+            refused: 0,
+        });
+        if minute.is_over(now) && minute.refused == 0 {
+            *minute = Minute {
+                began: now,
+                recorded: 0,
+                refused: 0,
+            };
+        }
+        if minute.recorded < STRANGERS_PER_MINUTE || minute.is_over(now) {
+            minute.recorded += 1;
+            return true;
+        }
+        minute.refused += 1;
+        false
+    }
+
+    /// What was not recorded one by one, once its minute is over.
+    pub(crate) fn overdue(&mut self, now: Timestamp) -> Option<u32> {
+        let minute = self.0.take_if(|minute| minute.is_over(now))?;
+        (minute.refused > 0).then_some(minute.refused)
+    }
+}
+
 impl Minute {
     fn is_over(&self, now: Timestamp) -> bool {
         // A clock that was set back must not keep a node out for ever.
@@ -75,6 +109,7 @@ impl Minute {
 }
 
 const RECORDED_PER_MINUTE: u32 = 600;
+const STRANGERS_PER_MINUTE: u32 = 60;
 
 #[cfg(test)]
 mod tests {
@@ -98,6 +133,19 @@ mod tests {
         assert!(budget.overdue(at(59)).is_empty());
         assert_eq!(budget.overdue(at(60)), [(node.clone(), 5)]);
         assert!(budget.admits(&node, at(60)));
+    }
+
+    #[test]
+    fn strangers_share_one_budget() {
+        let mut budget = StrangerBudget::default();
+        for _ in 0..STRANGERS_PER_MINUTE {
+            assert!(budget.records(at(0)));
+        }
+        assert!(!budget.records(at(1)) && !budget.records(at(59)));
+        assert_eq!(budget.overdue(at(59)), None);
+        assert_eq!(budget.overdue(at(60)), Some(2));
+        assert_eq!(budget.overdue(at(60)), None);
+        assert!(budget.records(at(60)));
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub enum Means {
 /// An attestation between challenge and proof. Lives as long as its stream.
 pub struct Attesting {
     node: NodeName,
+    purpose: Purpose,
     previous: Option<Epoch>,
     stage: Stage,
 }
@@ -109,6 +110,9 @@ pub enum NodeError {
     /// Fault: an operator.
     #[error("the node is banned")]
     Banned,
+    /// Fault: strangers: too many attestations were refused in too short a time; this one is counted, not recorded.
+    #[error("refused; too many attestations were refused: try again in a minute")]
+    Busy,
     /// Fault: the store.
     #[error("the store can't be read")]
     Store(#[from] StoreError),
@@ -154,9 +158,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if row.as_ref().is_some_and(|row| row.banned) {
             return Err(NodeError::Banned);
         }
-        if purpose == Purpose::Enrol {
-            self.end_twins(&node).await?;
-        }
         let binding = AttestBinding {
             trust_domain: self.trust_domain.clone(),
             node: node.clone(),
@@ -179,13 +180,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 Ok((
                     Attesting {
                         node,
+                        purpose,
                         previous,
                         stage,
                     },
                     challenge,
                 ))
             }
-            Err(error) => Err(self.refuse(&node, error, Vec::new()).await?),
+            Err(error) => Err(self.refuse_stranger(&node, error).await?),
         }
     }
 
@@ -268,6 +270,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<Admitted, NodeError> {
         let Attesting {
             node,
+            purpose,
             previous,
             stage,
         } = attesting;
@@ -290,8 +293,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         };
         let attestation = match verified {
             Ok(attestation) => attestation,
-            Err(error) => return Err(self.refuse(&node, error, Vec::new()).await?),
+            Err(error) => return Err(self.refuse_stranger(&node, error).await?),
         };
+        // Only now: whoever proves nothing ends nobody's session.
+        if purpose == Purpose::Enrol {
+            self.end_twins(&node, &guards).await?;
+        }
         let logged = self
             .enrol(attestation, previous, now, guards, effects)
             .await?;
@@ -417,7 +424,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     }
 
     /// Ends every live session of a node that attests as if it had none.
-    async fn end_twins(&self, node: &NodeName) -> Result<(), NodeError> {
+    async fn end_twins(&self, node: &NodeName, guards: &[Guard]) -> Result<(), NodeError> {
         let live = self
             .streams
             .lock()
@@ -428,13 +435,32 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if live == 0 {
             return Ok(());
         }
-        let act = Act::new(ActKind::NodeRefused, Actor::Node(node.to_string()))
+        let mut act = Act::new(ActKind::NodeRefused, Actor::Node(node.to_string()))
             .field("node", node.to_string())
             .field("reason", "two live sessions with one endorsement key")
             .effect(Effect::EpochRaised(node.clone()));
-        let _logged = self.ledger.record(act).await?;
+        act.guards = guards.to_vec();
+        match self.ledger.record(act).await {
+            Ok(_) => {}
+            // A token that is not good is no proof either: the enrolment fails by the same guard.
+            Err(NotRecorded::Refused(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         self.announce();
         Err(NodeError::TwoSessions)
+    }
+
+    /// Refuses whoever has proven nothing yet: strangers do not fill the ledger.
+    async fn refuse_stranger(
+        &self,
+        node: &NodeName,
+        error: AttestationError,
+    ) -> Result<NodeError, NodeError> {
+        if self.strangers().records(self.now()) {
+            return self.refuse(node, error, Vec::new()).await;
+        }
+        tracing::info!(%node, error = %chain(&error), "an attestation was refused");
+        Ok(NodeError::Busy)
     }
 
     async fn refuse(
@@ -459,6 +485,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         &self,
         node: &NodeName,
     ) -> Result<Option<AttestedNode>, StoreError> {
+        Ok(self.attested_until(node).await?.map(|(node, _)| node))
+    }
+
+    /// As [`Server::attested`], with the end of the node's certificate.
+    pub(crate) async fn attested_until(
+        &self,
+        node: &NodeName,
+    ) -> Result<Option<(AttestedNode, Timestamp)>, StoreError> {
         let Some(row) = self.store.node(node).await? else {
             return Ok(None);
         };
@@ -484,11 +518,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             quoted_at: row.quoted_at,
             epoch: row.epoch,
         };
-        Ok(Some(AttestedNode {
+        let attested = AttestedNode {
             facts,
             statement_key,
             banned: row.banned,
-        }))
+        };
+        Ok(Some((attested, row.not_after)))
     }
 
     fn enrolled(&self, name: &NodeName) -> Option<Enrolled> {
@@ -541,15 +576,17 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         actor: Actor,
         why: &str,
     ) -> Result<Commitment, NodeError> {
-        let effect = match self.store.node(node).await? {
-            Some(_) => Effect::Banned(node.clone()),
-            // A node can be banned before it ever attests: then it never will.
-            None => Effect::Node(Box::new(self.never_attested(node)?)),
-        };
         let act = Act::new(ActKind::NodeBan, actor)
             .field("node", node.to_string())
-            .field("reason", why)
-            .effect(effect);
+            .field("reason", why);
+        let act = match self.store.node(node).await? {
+            Some(_) => act.effect(Effect::Banned(node.clone())),
+            // A node can be banned before it ever attests: then it never will. Should it have attested this very moment,
+            // the guard says so, and the next try bans it with its leases.
+            None => act
+                .effect(Effect::Node(Box::new(self.never_attested(node)?)))
+                .guard(Guard::NodeAt(node.clone(), None)),
+        };
         let logged = self.ledger.record(act).await?;
         self.sweep.notify_one();
         self.announce();

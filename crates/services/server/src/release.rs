@@ -17,7 +17,7 @@ use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subj
 use spiffe_id::SpiffeId;
 
 use crate::{
-    budget::DenialBudget,
+    budget::{DenialBudget, StrangerBudget},
     ports::{AccountError, DatabaseAccounts, Store, StoreError},
     server::Server,
     world::World,
@@ -99,14 +99,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if !self.budget().admits(on.node(), self.now()) {
             return Err(ReleaseError::Busy);
         }
-        let node = self
-            .attested(on.node())
+        let (node, not_after) = self
+            .attested_until(on.node())
             .await?
             .ok_or(ReleaseError::NotAttested)?;
+        let now = self.now();
+        // A connection was made with a certificate that was good then: it does not outlive the attestation behind it.
+        if now >= not_after {
+            return Err(ReleaseError::NotAttested);
+        }
         Ok(Circumstances {
             world: self.world(),
             node,
-            now: self.now(),
+            now,
         })
     }
 
@@ -126,6 +131,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         }
     }
 
+    pub(crate) fn strangers(&self) -> MutexGuard<'_, StrangerBudget> {
+        self.strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn budget(&self) -> MutexGuard<'_, DenialBudget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +147,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         for (node, count) in overdue {
             let act = Act::new(ActKind::DenialsAggregated, Actor::Authority)
                 .field("node", node.to_string())
+                .field("count", count);
+            let _logged = self.ledger.record(act).await?;
+        }
+        let strangers = self.strangers().overdue(self.now());
+        if let Some(count) = strangers {
+            let act = Act::new(ActKind::DenialsAggregated, Actor::Authority)
+                .field("what", "attestations")
                 .field("count", count);
             let _logged = self.ledger.record(act).await?;
         }

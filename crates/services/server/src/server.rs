@@ -1,13 +1,13 @@
 //! The server as one value: what it holds, and how it is put together.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use custody::{Custody, Kek};
-use estate::{NodeName, TenantName, Timestamp};
+use estate::{LeaseId, NodeName, TenantName, Timestamp};
 use evidence::Verifier;
 use issuer::Serial;
 use ledger::{Act, ActKind, Actor, Entropy, Ledger, NotRecorded};
@@ -86,6 +86,8 @@ pub struct Server<S, A> {
     pub(crate) quote_interval: Duration,
     pub(crate) changes: watch::Sender<Changes>,
     pub(crate) sweep: Notify,
+    /// Leases whose role is being made: none of them is ended before that is over, or the role would come after its end.
+    pub(crate) making: Mutex<BTreeSet<LeaseId>>,
     /// One apply at a time; guards in the transaction keep two servers apart.
     pub(crate) applying: tokio::sync::Mutex<()>,
     world: RwLock<Arc<World>>,
@@ -94,6 +96,8 @@ pub struct Server<S, A> {
     pub(crate) nonces: Mutex<BTreeMap<NodeName, crate::nodes::PendingQuote>>,
     /// Denials by node.
     pub(crate) budget: Mutex<crate::budget::DenialBudget>,
+    /// Refused attestations.
+    pub(crate) strangers: Mutex<crate::budget::StrangerBudget>,
     /// Live directive streams by node: two at once with one endorsement key end both.
     pub(crate) streams: Mutex<BTreeMap<NodeName, u64>>,
 }
@@ -152,11 +156,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             quote_interval,
             changes,
             sweep: Notify::new(),
+            making: Mutex::default(),
             applying: tokio::sync::Mutex::new(()),
             world: RwLock::new(world),
             custody: RwLock::new(Arc::new(custody)),
             nonces: Mutex::default(),
             budget: Mutex::default(),
+            strangers: Mutex::default(),
             streams: Mutex::default(),
         }))
     }
