@@ -15,6 +15,12 @@ pub struct RememberedAccounts(Arc<Mutex<State>>);
 struct State {
     roles: BTreeSet<String>,
     away: bool,
+    /// Whether roles are slow to be made.
+    slow: bool,
+    /// Roles that are being made.
+    making: usize,
+    /// A role that can't be dropped.
+    stuck: Option<String>,
 }
 
 impl RememberedAccounts {
@@ -37,6 +43,23 @@ impl RememberedAccounts {
         self.state().away = away;
     }
 
+    /// Whether making a role takes until this is taken back.
+    pub fn set_slow(&self, slow: bool) {
+        self.state().slow = slow;
+    }
+
+    /// A role that the database does not drop, as when it owns something elsewhere.
+    pub fn stick(&self, role: &str) {
+        self.state().stuck = Some(role.to_owned());
+    }
+
+    /// Waits until the database has begun to make a role.
+    pub async fn making(&self) {
+        while self.state().making == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn answering(&self) -> Result<MutexGuard<'_, State>, AccountError> {
         let state = self.state();
         match state.away {
@@ -52,12 +75,24 @@ impl DatabaseAccounts for RememberedAccounts {
     }
 
     async fn create(&self, role: &RoleSpec) -> Result<(), AccountError> {
-        self.answering()?.roles.insert(role.role.clone());
+        self.answering()?.making += 1;
+        while self.state().slow {
+            tokio::task::yield_now().await;
+        }
+        let mut state = self.answering()?;
+        state.making -= 1;
+        state.roles.insert(role.role.clone());
         Ok(())
     }
 
     async fn end(&self, _database: &Connection, roles: &[String]) -> Result<(), AccountError> {
-        self.answering()?.roles.retain(|role| !roles.contains(role));
+        let mut state = self.answering()?;
+        for role in roles {
+            if state.stuck.as_ref() == Some(role) {
+                return Err(AccountError::Refused("it owns something".to_owned()));
+            }
+            state.roles.remove(role);
+        }
         Ok(())
     }
 

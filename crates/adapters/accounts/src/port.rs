@@ -87,10 +87,11 @@ fn translated(error: AccountError) -> PortError {
         cause = source.source();
     }
     match error {
-        AccountError::Unavailable(_) | AccountError::SessionsRemain { .. } => {
-            PortError::Unavailable(text)
-        }
-        AccountError::Refused { .. } | AccountError::Taken { .. } => PortError::Refused(text),
+        AccountError::Unavailable(_) => PortError::Unavailable(text),
+        // A single role's matter: the database answers, and others can be ended.
+        AccountError::SessionsRemain { .. }
+        | AccountError::Refused { .. }
+        | AccountError::Taken { .. } => PortError::Refused(text),
         _ => PortError::Misconfigured(text),
     }
 }

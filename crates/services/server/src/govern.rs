@@ -213,6 +213,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if !prune && !removed.is_empty() {
             return Err(GovernError::WouldRemove(removed.join(", ")));
         }
+        self.keep_ways_to_leases(&next).await?;
         // Keys first: an image set without its key would be in force but could not be encrypted to.
         let authority = evidence::statement::authority(&self.trust_domain);
         let custody = keyring::hold_all(
@@ -246,6 +247,21 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         })
     }
 
+    /// A role can be ended only through its database's entry: that stays as long as a lease lives there.
+    async fn keep_ways_to_leases(&self, next: &World) -> Result<(), GovernError> {
+        let world = self.world();
+        for lease in self.store.leases(true).await? {
+            let name = &lease.database;
+            let (before, after) = (world.estate.database(name), next.estate.database(name));
+            if before.is_some_and(|before| after.is_none_or(|after| after.url != before.url)) {
+                return Err(GovernError::Conflict(format!(
+                    "database `{name}` has live leases: end them before it is removed or moved, or their roles stay"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn apply_act(&self, next: &World, plan: &Plan, actor: Actor) -> Result<Act, GovernError> {
         let files = serde_json::to_string(&next.files)
             .map_err(|_| StoreError::Corrupt("estate files".to_owned()))?;
@@ -267,7 +283,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     }
 
     /// Ends the live leases that the estate in force would not grant to the same node and image.
-    async fn end_unpermitted(&self, world: &World) -> Result<Vec<String>, GovernError> {
+    pub(crate) async fn end_unpermitted(&self, world: &World) -> Result<Vec<String>, GovernError> {
         let mut ended = Vec::new();
         for lease in self.store.leases(true).await? {
             if self.still_permitted(world, &lease).await? {

@@ -1,6 +1,10 @@
 //! Leases: intent, role, granted, answer, in this order; and the sweep that ends what must not live on.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use estate::{Credential, Database, DatabaseName, Grants, LeaseId};
 use evidence::{
@@ -180,14 +184,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<Answer, ReleaseError> {
         let index = logged.commitment().index;
         let (id, role) = (intent.id(index), intent.role(index));
-        let made = self.create(at, &intent, &found, &role).await;
         let lease: LeaseId = id
             .parse()
             .map_err(|_| ReleaseError::Undelivered("lease id".to_owned()))?;
+        let making = Making::begin(&self.making, &lease);
+        let made = match self.is_pending(at, &lease).await {
+            Ok(()) => self.create(at, &intent, &found, &role).await,
+            Err(error) => Err(error),
+        };
         let granted = match made {
             Ok(()) => self.grant(&lease, &role).await,
             Err(error) => Err(error),
         };
+        drop(making);
         let granted = match granted {
             Ok(granted) => granted,
             Err(error) => {
@@ -198,6 +207,21 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let connection = connection(&id, &role, &intent, &found);
         self.deliver(self.custody().deliver_lease(logged, &granted, &connection))
             .await
+    }
+
+    /// Whether no sweep can have begun to end the lease before it was marked as being made.
+    async fn is_pending(&self, at: &Circumstances, lease: &LeaseId) -> Result<(), ReleaseError> {
+        let young = self
+            .now()
+            .since(at.now)
+            .is_some_and(|age| age < PENDING_PATIENCE);
+        let row = self.store.lease(lease).await?;
+        match young && row.is_some_and(|row| row.outcome.is_none()) {
+            true => Ok(()),
+            false => Err(ReleaseError::Undelivered(
+                "the lease ended before its role was made".to_owned(),
+            )),
+        }
     }
 
     async fn create(
@@ -314,6 +338,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 
     /// Sweeps for ever: at once when told, and every second.
     pub async fn sweep_forever(self: Arc<Self>) {
+        // A crash right after an estate was applied left leases that it does not permit.
+        if let Err(error) = self.end_unpermitted(&self.world()).await {
+            tracing::warn!(error = %crate::nodes::chain(&error), "leases were not compared with the estate");
+        }
         loop {
             if let Err(error) = self.aggregate_denials().await {
                 tracing::warn!(error = %crate::nodes::chain(&error), "denials are not counted in the ledger yet");
@@ -339,7 +367,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .leases_due(now, now.minus(PENDING_PATIENCE))
             .await?;
         let mut by_database: BTreeMap<DatabaseName, Vec<LeaseRow>> = BTreeMap::new();
-        for lease in due {
+        // Read after the due ones: whoever marks a lease later sees that it is ending, and makes nothing.
+        let making = locked(&self.making).clone();
+        for lease in due.into_iter().filter(|lease| !making.contains(&lease.id)) {
             by_database
                 .entry(lease.database.clone())
                 .or_default()
@@ -373,8 +403,12 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let why = format!("end {} leases", leases.len());
         let connection = self.connect(&world, &database, &secret, &ca, why).await?;
         let roles: Vec<String> = leases.iter().map(|lease| lease.role.clone()).collect();
-        self.accounts.end(&connection, &roles).await?;
-        for lease in &leases {
+        let (gone, failure) = self.end_roles(&connection, &roles).await;
+        let gone: Vec<LeaseRow> = leases
+            .into_iter()
+            .filter(|lease| gone.contains(&lease.role))
+            .collect();
+        for lease in &gone {
             let act = Act::new(ActKind::LeaseEnd, Actor::Authority)
                 .field("lease", lease.id.to_string())
                 .field("role", lease.role.clone())
@@ -386,7 +420,41 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 Err(NotRecorded::Unavailable(error)) => return Err(error.into()),
             }
         }
-        Ok(leases.len())
+        failure.map_or(Ok(gone.len()), |error| Err(error.into()))
+    }
+
+    /// Ends roles, together where that works: one that can't be ended keeps no other alive. Answers those that are gone.
+    async fn end_roles(
+        &self,
+        connection: &Connection,
+        roles: &[String],
+    ) -> (BTreeSet<String>, Option<AccountError>) {
+        match self.accounts.end(connection, roles).await {
+            Ok(()) => return (roles.iter().cloned().collect(), None),
+            Err(error @ AccountError::Unavailable(_)) => return (BTreeSet::new(), Some(error)),
+            Err(error) if roles.len() < 2 => return (BTreeSet::new(), Some(error)),
+            Err(_) => {}
+        }
+        let (mut gone, mut failure) = (BTreeSet::new(), None);
+        for role in roles {
+            match self
+                .accounts
+                .end(connection, std::slice::from_ref(role))
+                .await
+            {
+                Ok(()) => {
+                    gone.insert(role.clone());
+                }
+                Err(error) => {
+                    let away = matches!(error, AccountError::Unavailable(_));
+                    failure = Some(error);
+                    if away {
+                        break;
+                    }
+                }
+            }
+        }
+        (gone, failure)
     }
 
     /// Ends roles that bear our prefix and belong to no live lease, as after a restored database.
@@ -396,22 +464,53 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub async fn sweep_orphans(&self) -> Result<usize, ReleaseError> {
         let world = self.world();
         let mut ended = 0;
+        let mut failure = None;
         for database in world.estate.databases() {
-            let Some((database, secret, ca)) = self.login(&world, &database.name).await? else {
-                continue;
-            };
-            let why = "look for orphan roles".to_owned();
-            let connection = self.connect(&world, &database, &secret, &ca, why).await?;
-            // Roles first, leases after: a lease is on record before its role is made, so none that is being made now
-            // is taken for an orphan.
-            let mut orphans = self.accounts.list(&connection).await?;
-            let live = self.store.leases(true).await?;
-            orphans.retain(|role| !live.iter().any(|lease| lease.role == *role));
-            self.accounts.end(&connection, &orphans).await?;
-            ended += orphans.len();
+            match self.end_orphans(&world, &database.name).await {
+                Ok(count) => ended += count,
+                Err(error) => failure = Some(error),
+            }
         }
-        Ok(ended)
+        failure.map_or(Ok(ended), Err)
     }
+
+    async fn end_orphans(&self, world: &World, name: &DatabaseName) -> Result<usize, ReleaseError> {
+        let Some((database, secret, ca)) = self.login(world, name).await? else {
+            return Ok(0);
+        };
+        let why = "look for orphan roles".to_owned();
+        let connection = self.connect(world, &database, &secret, &ca, why).await?;
+        // Roles first, leases after: a lease is on record before its role is made, so none that is being made now is
+        // taken for an orphan.
+        let mut orphans = self.accounts.list(&connection).await?;
+        let live = self.store.leases(true).await?;
+        orphans.retain(|role| !live.iter().any(|lease| lease.role == *role));
+        let (gone, failure) = self.end_roles(&connection, &orphans).await;
+        failure.map_or(Ok(gone.len()), |error| Err(error.into()))
+    }
+}
+
+/// A lease whose role is being made, until dropped.
+struct Making<'a> {
+    all: &'a Mutex<BTreeSet<LeaseId>>,
+    lease: &'a LeaseId,
+}
+
+impl<'a> Making<'a> {
+    fn begin(all: &'a Mutex<BTreeSet<LeaseId>>, lease: &'a LeaseId) -> Self {
+        locked(all).insert(lease.clone());
+        Self { all, lease }
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        locked(self.all).remove(self.lease);
+    }
+}
+
+fn locked(all: &Mutex<BTreeSet<LeaseId>>) -> std::sync::MutexGuard<'_, BTreeSet<LeaseId>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn connection(id: &str, role: &str, intent: &LeaseIntent, found: &Found) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! The server as one: releases, leases, bans and estates over the real store, with statements of a real node.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod attacks;
 mod leases;
 mod nodes;
 mod secrets;

@@ -1,0 +1,125 @@
+//! What somebody tries against nodes, leases and estates, and what comes of it.
+
+use evidence::Purpose;
+use ledger::Actor;
+use server::{ReleaseError, nodes::NodeError};
+use test_server::{TestNode, as_shipped, files};
+
+use crate::{count, house};
+
+#[tokio::test]
+async fn a_role_that_is_made_after_its_lease_was_ended_does_not_stay() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    house.accounts.set_slow(true);
+    let (answer, ()) = tokio::join!(node.lease(&house, as_shipped()), async {
+        house.accounts.making().await;
+        let lease = house.server.leases(true).await.unwrap()[0].id.clone();
+        house.server.revoke(&lease, Actor::LocalRoot).await.unwrap();
+        house.server.sweep_once().await.unwrap();
+        house.accounts.set_slow(false);
+    });
+    assert!(matches!(answer, Err(ReleaseError::Undelivered(_))));
+    house.server.sweep_once().await.unwrap();
+    assert!(
+        house.accounts.roles().is_empty(),
+        "whoever asked knows the password and can guess the name"
+    );
+    assert!(house.server.leases(true).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_role_that_can_not_be_dropped_keeps_no_other_alive() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    for _ in 0..3 {
+        node.lease(&house, as_shipped()).await.unwrap();
+    }
+    let roles = house.accounts.roles();
+    house.accounts.stick(&roles[0]);
+    house
+        .server
+        .ban(&node.name, Actor::LocalRoot, "test")
+        .await
+        .unwrap();
+    assert!(house.server.sweep_once().await.is_err());
+    assert_eq!(house.accounts.roles(), roles[..1]);
+    let live = house.server.leases(true).await.unwrap();
+    assert_eq!(live.len(), 1, "only what is still there stays due");
+    assert_eq!(live[0].role, roles[0]);
+}
+
+#[tokio::test]
+async fn an_orphan_that_can_not_be_dropped_keeps_no_other_alive() {
+    let house = house().await;
+    house.accounts.plant("bw_1_stuck");
+    house.accounts.plant("bw_2_orphan");
+    house.accounts.stick("bw_1_stuck");
+    assert!(house.server.sweep_orphans().await.is_err());
+    assert_eq!(house.accounts.roles(), ["bw_1_stuck"]);
+}
+
+#[tokio::test]
+async fn whoever_proves_nothing_ends_nobodys_session() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    let _stream = house.server.standings(node.name.clone()).await.unwrap();
+    let attempt = TestNode::join_with(&house, "dal05-n1", "made up", Purpose::Enrol).await;
+    assert!(attempt.is_err());
+    node.lease(&house, as_shipped()).await.unwrap();
+}
+
+#[tokio::test]
+async fn strangers_do_not_fill_the_ledger() {
+    let house = house().await;
+    for number in 0..200 {
+        let name = format!("stranger-{number}");
+        let attempt = TestNode::join_with(&house, &name, "made up", Purpose::Enrol).await;
+        assert!(matches!(
+            attempt,
+            Err(NodeError::Refused { .. } | NodeError::Busy)
+        ));
+    }
+    let recorded = count(&house, &[("kind", "node-refused")]).await;
+    assert!((1..=60).contains(&recorded), "{recorded}");
+    house.clock.shift(60_000);
+    let again = TestNode::join_with(&house, "stranger", "made up", Purpose::Enrol).await;
+    assert!(matches!(again, Err(NodeError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_the_nodes_certificate() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    house.clock.shift(3_599_000);
+    node.lease(&house, as_shipped()).await.unwrap();
+    house.clock.shift(2_000);
+    assert!(matches!(
+        node.lease(&house, as_shipped()).await,
+        Err(ReleaseError::NotAttested)
+    ));
+}
+
+#[tokio::test]
+async fn a_database_with_live_leases_is_not_forgotten_or_moved() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    node.lease(&house, as_shipped()).await.unwrap();
+    let mut without = files();
+    without.retain(|(path, _)| path != "credentials.toml" && path != "tests/records.toml");
+    let applied = house
+        .server
+        .apply(without.clone(), true, Actor::LocalRoot, None);
+    assert!(applied.await.is_err(), "nobody could end the role");
+    let mut moved = files();
+    for (_, text) in &mut moved {
+        *text = text.replace("pg.hospital.example:5432", "proxy.evil.example:5432");
+    }
+    let applied = house.server.apply(moved, true, Actor::LocalRoot, None);
+    assert!(applied.await.is_err(), "the role would stay where it is");
+    let lease = house.server.leases(true).await.unwrap()[0].id.clone();
+    house.server.revoke(&lease, Actor::LocalRoot).await.unwrap();
+    house.server.sweep_once().await.unwrap();
+    let applied = house.server.apply(without, true, Actor::LocalRoot, None);
+    applied.await.unwrap();
+}
