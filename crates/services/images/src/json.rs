@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 /// The members of an object, in their order, each with its value as the author wrote it.
 ///
-/// A doubled member is refused: two readers could each believe another one of the two.
+/// A doubled member is refused: two readers could each believe another one of the two. So is one whose name other readers
+/// take for the one that is looked for: Go's do not tell `Config` from `config`.
 #[derive(Debug, Clone, Default)]
 pub struct RawObject(Vec<(String, Box<RawValue>)>);
 
@@ -17,18 +18,24 @@ impl RawObject {
     /// The value of `name`, if it is there and not `null`.
     ///
     /// # Errors
-    /// When the value is of another kind.
+    /// When the value is of another kind, or another member could be taken for this one.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
+        if let Some(key) = self.names().find(|key| *key != name && reads_as(key, name)) {
+            return Err(serde_json::Error::custom(format_args!(
+                "member `{}` could be taken for `{name}`",
+                key.escape_debug()
+            )));
+        }
         match self.0.iter().find(|(key, _)| key == name) {
             Some((_, value)) => serde_json::from_str(value.get()),
             None => Ok(None),
         }
     }
 
-    /// Whether a member has this name.
+    /// Whether a member has this name, or could be taken for it.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(key, _)| key == name)
+        self.names().any(|key| reads_as(key, name))
     }
 
     /// Writes `value` where `name` stands, or at the end.
@@ -44,9 +51,9 @@ impl RawObject {
         Ok(())
     }
 
-    /// Takes `name` away.
+    /// Takes `name` away, and what could be taken for it.
     pub fn remove(&mut self, name: &str) {
-        self.0.retain(|(key, _)| key != name);
+        self.0.retain(|(key, _)| !reads_as(key, name));
     }
 
     /// The names, in their order.
@@ -83,7 +90,7 @@ impl<'de> Visitor<'de> for RawObjectVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
         let mut members = RawObject::default();
         while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
-            if members.has(&key) {
+            if members.names().any(|name| name == key) {
                 return Err(A::Error::custom(format_args!(
                     "member `{}` is there twice",
                     key.escape_debug()
@@ -96,6 +103,18 @@ impl<'de> Visitor<'de> for RawObjectVisitor {
         }
         Ok(members)
     }
+}
+
+/// Whether a reader that does not mind case, as Go's, takes `key` for `name`.
+fn reads_as(key: &str, name: &str) -> bool {
+    folded(key).eq(folded(name))
+}
+
+/// Upper case first: `ſ` is lower case already, and stands for `s`.
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
 }
 
 /// Looking for a doubled name takes time quadratic in their number.
@@ -130,5 +149,17 @@ mod tests {
         let members: RawObject = serde_json::from_str(r#"{"a":null}"#).unwrap();
         assert_eq!(members.read::<String>("a").unwrap(), None);
         assert!(members.read::<String>("b").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_that_others_would_read_as_ours_is_refused() {
+        for name in ["Layers", "LAYERS", "layer\u{17f}"] {
+            let text = serde_json::json!({name: []}).to_string();
+            let members: RawObject = serde_json::from_str(&text).unwrap();
+            assert!(members.read::<Vec<u8>>("layers").is_err(), "{name}");
+            assert!(members.has("layers"), "{name}");
+        }
+        let members: RawObject = serde_json::from_str(r#"{"layers2":[]}"#).unwrap();
+        assert!(members.read::<Vec<u8>>("layers").unwrap().is_none());
     }
 }

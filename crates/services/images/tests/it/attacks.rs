@@ -355,3 +355,29 @@ proptest::proptest! {
         }
     }
 }
+
+/// Runtimes written in Go read `Config` and even `layerſ` as `config` and `layers`, and the last one counts.
+#[test]
+fn a_second_spelling_of_a_member_is_refused() {
+    let person = Person::new();
+    let other = json!([{"mediaType": TAR, "digest": Digest::of("evil").to_string(), "size": 1}]);
+    for (path, name, value) in [
+        (
+            "",
+            "Config",
+            json!({"digest": Digest::of("evil").to_string()}),
+        ),
+        ("", "layer\u{17f}", other.clone()),
+        ("", "Manifests", other),
+        ("/config", "DIGEST", json!(Digest::of("evil").to_string())),
+        ("/layers/0", "Size", json!(1)),
+        ("/layers/0", "mediatype", json!(TAR)),
+        ("/layers/0", "Annotations", json!({})),
+    ] {
+        let attacked = person.encrypts(&image("a"));
+        attacked.edit(|json| json.pointer_mut(path).unwrap()[name] = value.clone());
+        let (result, target) = person.decrypts(&attacked);
+        assert!(result.is_err(), "{path} {name}");
+        assert!(!target.is_published(), "{path} {name}");
+    }
+}
