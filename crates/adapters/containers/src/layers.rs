@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use estate::Digest;
 use evidence::request::LayerUse;
+use images::RawObject;
 use proto::containerd::services::content::v1::Info;
-use serde::Deserialize;
 
 use crate::RuntimeError;
 use crate::client::Client;
@@ -35,6 +35,9 @@ pub(crate) async fn manifests_listing(
                 (None, false) => continue,
             };
             let found = manifest.uses(digest, layer)?;
+            if listed && found.is_empty() {
+                return Err(RuntimeError::Malformed { what: "content" });
+            }
             if let Some(first) = found.first() {
                 let config = client.document(&namespace, first.config).await?;
                 let config = config.and_then(|bytes| ImageConfig::parse(&bytes));
@@ -70,19 +73,31 @@ fn may_list(info: &Info, layer: Digest) -> Option<(Digest, bool)> {
 
 const LARGEST_UNLABELLED: i64 = 128 << 10;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Manifest {
     config: Descriptor,
     layers: Vec<Descriptor>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Descriptor {
     digest: String,
 }
 
+/// `None` also where the runtime might read something else: it takes `Config` for `config`, and the last one counts.
 fn parse(bytes: &[u8]) -> Option<Manifest> {
-    serde_json::from_slice(bytes).ok()
+    let manifest: RawObject = serde_json::from_slice(bytes).ok()?;
+    let layers: Vec<RawObject> = manifest.read("layers").ok()??;
+    Some(Manifest {
+        config: descriptor(&manifest.read("config").ok()??)?,
+        layers: layers.iter().map(descriptor).collect::<Option<_>>()?,
+    })
+}
+
+fn descriptor(members: &RawObject) -> Option<Descriptor> {
+    Some(Descriptor {
+        digest: members.read("digest").ok()??,
+    })
 }
 
 impl Manifest {
@@ -177,6 +192,24 @@ mod tests {
         let text =
             format!(r#"{{"config":{{"digest":"{a}"}},"config":{{"digest":"{b}"}},"layers":[]}}"#);
         assert!(parse(text.as_bytes()).is_none());
+    }
+
+    /// The runtime reads `Config` as `config`, and the last one counts.
+    #[test]
+    fn a_manifest_that_the_runtime_reads_otherwise_is_not_understood() {
+        let [a, b] = ["a", "b"].map(Digest::of);
+        for text in [
+            format!(r#"{{"config":{{"digest":"{a}"}},"Config":{{"digest":"{b}"}},"layers":[]}}"#),
+            format!(r#"{{"config":{{"digest":"{a}","DIGEST":"{b}"}},"layers":[]}}"#),
+            format!(
+                r#"{{"config":{{"digest":"{a}"}},"layers":[],"layer\u017f":[{{"digest":"{b}"}}]}}"#
+            ),
+            format!(
+                r#"{{"config":{{"digest":"{a}"}},"layers":[{{"digest":"{a}","Digest":"{b}"}}]}}"#
+            ),
+        ] {
+            assert!(parse(text.as_bytes()).is_none(), "{text}");
+        }
     }
 
     proptest! {
