@@ -55,6 +55,14 @@ pub(crate) async fn locate(
     Ok(None)
 }
 
+/// The id of the container that a process seems to live in, by its control group alone.
+pub(crate) fn id_by_cgroup(pid: u32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let mut ids = paths.filter_map(Guess::from_cgroup).map(|guess| guess.id);
+    ids.next()
+}
+
 /// Whether the process came from the container's first one. One that was added by `exec` is a child of the runtime's shim,
 /// until it hides behind a dead parent; then only events tell.
 pub(crate) fn descends(pid: u32, first: u32) -> bool {

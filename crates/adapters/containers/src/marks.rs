@@ -13,13 +13,15 @@ use proto::containerd::events::{
     ContainerCreate, ContainerDelete, ContainerUpdate, TaskCheckpointed, TaskCreate, TaskExecAdded,
     TaskExecStarted,
 };
+use proto::containerd::services::containers::v1::GetContainerRequest;
 use proto::containerd::services::events::v1::{Envelope, PublishRequest, SubscribeRequest};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::RuntimeError;
-use crate::client::{Client, refused, within};
-use crate::locate::KUBERNETES;
+use crate::client::{Client, refused, unless_missing, within};
+use crate::locate::{self, KUBERNETES};
+use crate::spec::Spec;
 
 /// What is known since the watch began.
 #[derive(Default)]
@@ -88,6 +90,15 @@ impl Marks {
         self.changed.notify_waiters();
     }
 
+    /// Every container that is known counts as touched.
+    fn touch_all(&self) {
+        self.lock()
+            .touched
+            .values_mut()
+            .for_each(|touched| *touched = true);
+        self.changed.notify_waiters();
+    }
+
     /// What happens while nobody watches is not known.
     fn forget(&self) {
         *self.lock() = State::default();
@@ -97,8 +108,9 @@ impl Marks {
     fn apply(&self, happened: Happened) {
         let mut state = self.lock();
         match happened {
+            // A second creation under the same name, without an end of the first, wipes nothing.
             Happened::Created(key) => {
-                state.touched.insert(key, false);
+                state.touched.entry(key).or_insert(false);
             }
             Happened::Touched(key) => {
                 state.touched.insert(key, true);
@@ -147,8 +159,70 @@ async fn follow(client: &Client, marks: &Marks) -> Result<Infallible, RuntimeErr
         if event.topic == FENCE {
             marks.begin(now());
         } else if let Some(happened) = Happened::read(&event) {
+            if let Happened::Created(key) = &happened {
+                touch_joined(client, marks, key).await?;
+            }
             marks.apply(happened);
         }
+    }
+}
+
+/// Whoever sits in a container's process space can look into its processes: a debug container touches its target, whose own
+/// record says nothing of it.
+async fn touch_joined(
+    client: &Client,
+    marks: &Marks,
+    (namespace, id): &ContainerRefKey,
+) -> Result<(), RuntimeError> {
+    let request = GetContainerRequest { id: id.clone() };
+    let answer = client.containers().get(within(namespace, request)?).await;
+    let container =
+        unless_missing(answer, "container")?.and_then(|answer| answer.into_inner().container);
+    // What is gone, or has no specification, does not run.
+    let Some(spec) = container.and_then(|container| container.spec) else {
+        return Ok(());
+    };
+    match joined(&spec.value) {
+        Joined::None => {}
+        Joined::Of(pid) => {
+            if let Some(target) = locate::id_by_cgroup(pid) {
+                marks.apply(Happened::Touched((namespace.clone(), target)));
+            }
+        }
+        Joined::Unknown => marks.touch_all(),
+    }
+    Ok(())
+}
+
+/// Whose process space a container joins.
+#[derive(Debug, PartialEq, Eq)]
+enum Joined {
+    None,
+    /// That of this process.
+    Of(u32),
+    Unknown,
+}
+
+fn joined(spec: &[u8]) -> Joined {
+    let Ok(spec) = serde_json::from_slice::<Spec>(spec) else {
+        return Joined::Unknown;
+    };
+    let mut paths = spec
+        .linux
+        .namespaces
+        .iter()
+        .filter(|namespace| namespace.kind == "pid" && !namespace.path.is_empty())
+        .map(|namespace| namespace.path.as_str());
+    let Some(path) = paths.next() else {
+        return Joined::None;
+    };
+    let pid = path
+        .strip_prefix("/proc/")
+        .and_then(|rest| rest.strip_suffix("/ns/pid"))
+        .and_then(|pid| pid.parse().ok());
+    match (pid, paths.next()) {
+        (Some(pid), None) => Joined::Of(pid),
+        _ => Joined::Unknown,
     }
 }
 
@@ -330,6 +404,33 @@ mod tests {
         assert_eq!(
             event("/tasks/create", &restored),
             Happened::Touched(("default".into(), "app".into()))
+        );
+    }
+
+    /// `kubectl debug --target`: the target's own record does not change.
+    #[test]
+    fn a_container_that_joins_a_process_space_touches_its_owner() {
+        let own = std::process::id();
+        let spec = |namespaces: &str| {
+            format!(r#"{{"linux":{{"namespaces":[{namespaces}]}}}}"#).into_bytes()
+        };
+        let joins = |path: &str| joined(&spec(&format!(r#"{{"type":"pid","path":"{path}"}}"#)));
+        assert_eq!(joins(&format!("/proc/{own}/ns/pid")), Joined::Of(own));
+        assert_eq!(joins("/run/pidns/app"), Joined::Unknown);
+        assert_eq!(joins("/proc/self/ns/pid"), Joined::Unknown);
+        assert_eq!(joined(&spec(r#"{"type":"pid"}"#)), Joined::None);
+        assert_eq!(joined(&spec("")), Joined::None);
+        assert_eq!(joined(b"?"), Joined::Unknown);
+
+        let marks = Marks::default();
+        marks.begin(START);
+        marks.apply(created());
+        marks.apply(Happened::Touched(("default".into(), "app".into())));
+        marks.apply(created());
+        let key: ContainerRefKey = ("default".into(), "app".into());
+        assert!(
+            marks.lock().touched[&key],
+            "a second creation wipes nothing"
         );
     }
 

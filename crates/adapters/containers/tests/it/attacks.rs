@@ -131,6 +131,26 @@ fn a_program_that_the_container_wrote_is_not_from_the_image() {
 
 #[test]
 #[ignore = "needs root and containerd; run by make test"]
+fn a_debug_container_in_the_process_space_marks_its_target_for_good() {
+    let mut runtime = Runtime::start();
+    let image = runtime.image("example/app:v1", "one", &[]);
+    let containers = runtime.watched();
+    let (_, target) = runtime.run(&[], &image.name, &[]);
+    let (_, bystander) = runtime.run(&[], &image.name, &[]);
+    let space = format!("pid:/proc/{target}/ns/pid");
+    let touched =
+        |runtime: &Runtime, pid| runtime.measure(&containers, pid).interactive.unwrap().yes;
+    assert!(!touched(&runtime, target));
+
+    let (hand, pid) = runtime.run(&["--with-ns", &space], &image.name, &[]);
+    assert!(touched(&runtime, target) && touched(&runtime, pid));
+    assert!(!touched(&runtime, bystander));
+    runtime.remove(&hand);
+    assert!(touched(&runtime, target), "the mark stays");
+}
+
+#[test]
+#[ignore = "needs root and containerd; run by make test"]
 fn an_exec_session_marks_the_container_for_good() {
     let mut runtime = Runtime::start();
     let image = runtime.image("example/app:v1", "one", &[]);
