@@ -137,18 +137,42 @@ async fn open_file(config: &StoreConfig, log: &VerifierKey) -> Result<Opened, Op
         }
         (Some(_), Create::Existing) => {}
     }
-    let state = LogState::load(&mut db, config.tenant.as_str(), log)
-        .await
-        .map_err(of_store)?;
-    let rollback = match config.create {
-        Create::New | Create::NewTenant => RollbackCheck::NewLog,
-        Create::Existing => compare_head_file(&mut db, config, log, &state).await?,
-    };
+    let (state, rollback) = load(&mut db, config, log).await?;
     Ok(Opened {
         options,
         edge: Edge { db, state },
         rollback,
     })
+}
+
+/// Reads the log as it stands at one moment: another process may still be writing its last batch. The head file is read
+/// before, so that it can't be ahead of what is compared with it.
+async fn load(
+    db: &mut SqliteConnection,
+    config: &StoreConfig,
+    log: &VerifierKey,
+) -> Result<(LogState, RollbackCheck), OpenError> {
+    let kept = match (&config.head_file, config.create) {
+        (Some(path), Create::Existing) => head::read(path, log)?,
+        _ => None,
+    };
+    sqlx::query(sql::BEGIN_READ)
+        .execute(&mut *db)
+        .await
+        .map_err(OpenError::Database)?;
+    let state = LogState::load(&mut *db, config.tenant.as_str(), log)
+        .await
+        .map_err(of_store)?;
+    let rollback = match (kept, config.create) {
+        (_, Create::New | Create::NewTenant) => RollbackCheck::NewLog,
+        (None, Create::Existing) => RollbackCheck::Unchecked,
+        (Some(kept), Create::Existing) => compare_head(&mut *db, config, &kept, &state).await?,
+    };
+    sqlx::query(sql::COMMIT)
+        .execute(&mut *db)
+        .await
+        .map_err(OpenError::Database)?;
+    Ok((state, rollback))
 }
 
 async fn tenant(
@@ -194,18 +218,12 @@ async fn begin_log(
 }
 
 /// The log in the head file must be the beginning of the database's.
-async fn compare_head_file(
+async fn compare_head(
     db: &mut SqliteConnection,
     config: &StoreConfig,
-    log: &VerifierKey,
+    kept: &tlog::VerifiedCheckpoint,
     state: &LogState,
 ) -> Result<RollbackCheck, OpenError> {
-    let Some(path) = &config.head_file else {
-        return Ok(RollbackCheck::Unchecked);
-    };
-    let Some(kept) = head::read(path, log)? else {
-        return Ok(RollbackCheck::Unchecked);
-    };
     let rolled_back = OpenError::RolledBack {
         head_file: kept.size(),
         database: state.tree.size(),
