@@ -81,7 +81,9 @@ impl Client {
         request: impl Fn(&reqwest::Client) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let answer = self.send_once(url, request(&self.http)).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED || !self.is_ours(url) {
+        // Where a redirect led elsewhere, the demand is that of somebody else.
+        let ours = self.is_ours(url) && self.is_ours(answer.url());
+        if answer.status() != StatusCode::UNAUTHORIZED || !ours {
             return Ok(answer);
         }
         let Some(challenge) = challenge_of(&answer) else {

@@ -42,6 +42,8 @@ pub(crate) enum Mood {
     ForeignRealm,
     /// Sends for blobs to a place without TLS.
     RedirectsBlobsAway,
+    /// Sends for blobs to another registry on this machine, at this port.
+    RedirectsBlobsTo(u16),
     /// Sends uploads to a place without TLS.
     UploadsAway,
     /// Ends uploads in their middle.
@@ -336,6 +338,9 @@ fn blob(mood: Mood, inside: &Inside, method: &Method, name: &str) -> Response<Bo
             Response::new(Body::from(bytes))
         }
         Mood::RedirectsBlobsAway => redirect("http://cdn.example/blob"),
+        Mood::RedirectsBlobsTo(port) => {
+            redirect(&format!("http://127.0.0.1:{port}/v2/team/app/blobs/{name}"))
+        }
         _ => Response::new(Body::from(bytes)),
     }
 }

@@ -216,6 +216,23 @@ fn nothing_leads_away_from_tls() {
 }
 
 #[test]
+fn a_host_behind_a_redirect_gets_no_password() {
+    let directory = tempfile::tempdir().unwrap();
+    for mood in [Mood::Bearer, Mood::Basic] {
+        let stranger = Fake::start(mood);
+        let fake = Fake::start(Mood::RedirectsBlobsTo(stranger.address.port()));
+        let id = fake.put_blob(b"x");
+        let options = fake.with_login(directory.path());
+        let source = open_source(&fake.reference("team/app:1"), &options).unwrap();
+        let error = drain(source.blob(&id).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied);
+        stranger.inside(|inside| {
+            assert_eq!(inside.requests.len(), 1, "{mood:?}: {:?}", inside.requests)
+        });
+    }
+}
+
+#[test]
 fn only_known_authorities_are_believed() {
     let directory = tempfile::tempdir().unwrap();
     let (fake, authority) = Fake::start_with_tls(Mood::Honest);
