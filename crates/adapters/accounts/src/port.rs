@@ -58,10 +58,27 @@ impl DatabaseAccounts for EstateAccounts {
 
     async fn end(&self, connection: &Connection, roles: &[String]) -> Result<(), PortError> {
         let accounts = connect(connection).await?;
-        for name in roles {
-            accounts.end_role(&role(name)?).await.map_err(translated)?;
+        let names: Vec<RoleName> = roles
+            .iter()
+            .map(|name| role(name))
+            .collect::<Result<_, _>>()?;
+        let mut failure = None;
+        for (index, name) in names.iter().enumerate() {
+            let Err(error) = accounts.end_role(name).await else {
+                continue;
+            };
+            // What is wrong with one, or what one holds up, must not keep the others open.
+            if failure.is_none() {
+                close_all(&accounts, names.iter().skip(index + 1)).await;
+            }
+            let passing = matches!(error, AccountError::Unavailable(_));
+            let error = translated(error);
+            if passing {
+                return Err(error);
+            }
+            failure.get_or_insert(error);
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     async fn list(&self, connection: &Connection) -> Result<Vec<String>, PortError> {
@@ -74,6 +91,15 @@ impl DatabaseAccounts for EstateAccounts {
             .into_iter()
             .map(|role| role.as_str().to_owned())
             .collect())
+    }
+}
+
+/// As far as it goes: what is left open is ended, or reported, by whoever ends it.
+async fn close_all<'a>(accounts: &PostgresAccounts, roles: impl Iterator<Item = &'a RoleName>) {
+    for role in roles {
+        if let Err(AccountError::Unavailable(_)) = accounts.close_role(role).await {
+            return;
+        }
     }
 }
 

@@ -125,6 +125,22 @@ impl PostgresAccounts {
         ended
     }
 
+    /// Closes a role: no new session, and no session. It can do nothing any more, and waits for [`PostgresAccounts::end_role`].
+    ///
+    /// # Errors
+    /// As [`PostgresAccounts::end_role`].
+    pub async fn close_role(&self, role: &RoleName) -> Result<(), AccountError> {
+        let mut session = self.session().await?;
+        let client = &mut session.client;
+        let closed = match close(client, role).await {
+            Ok(Some(oid)) => end_sessions(client, role, oid).await.map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.keep(session);
+        closed
+    }
+
     /// The roles of ours whose names begin with `prefix`; all of them for [`RoleName::PREFIX`].
     ///
     /// # Errors
@@ -282,12 +298,20 @@ async fn look(
     }
 }
 
-/// Committed by itself: from here on every login of the role fails, whatever becomes of the rest.
+/// Committed by itself: from here on every login of the role fails, whatever becomes of the rest. A role that is there is closed
+/// without waiting for anybody: any user of the database can take our lock, and hold it. Only a role that is not there is looked
+/// for again with the lock, for it may be in the making.
 async fn close(client: &mut Client, role: &RoleName) -> Result<Option<u32>, AccountError> {
     let failed = |error| refused("close", role, error);
     let transaction = client.transaction().await.map_err(failed)?;
-    transaction.batch_execute(sql::LOCK).await.map_err(failed)?;
-    let Some(Found { oid }) = look(&transaction, role).await? else {
+    let found = match look(&transaction, role).await? {
+        Some(found) => Some(found),
+        None => {
+            transaction.batch_execute(sql::LOCK).await.map_err(failed)?;
+            look(&transaction, role).await?
+        }
+    };
+    let Some(Found { oid }) = found else {
         return Ok(None);
     };
     transaction

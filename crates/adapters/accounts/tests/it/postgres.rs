@@ -410,3 +410,80 @@ async fn a_server_that_speaks_no_tls_hears_no_user_and_no_password() {
     // The request for TLS, and then nothing.
     assert_eq!(server.await.unwrap(), [0, 0, 0, 8, 4, 210, 22, 47]);
 }
+
+#[tokio::test]
+#[ignore = "needs root and PostgreSQL; run by make test"]
+async fn one_role_that_can_not_be_dropped_keeps_no_other_open() {
+    use server::ports::{Connection, DatabaseAccounts};
+    let lab = Lab::start().await;
+    let (owner, (password, proof)) = (role("bw_1_owner"), credential(1));
+    let other = role("bw_2_records");
+    for name in [&owner, &other] {
+        lab.accounts
+            .create_role(name, &proof, later(), &grants())
+            .await
+            .unwrap();
+    }
+    // A large object of another database is not dropped with what the role owns in this one.
+    let elsewhere = lab.address().replace("dbname=medrec", "dbname=postgres");
+    let made = Command::new("psql")
+        .env("PGUSER", owner.as_str())
+        .env("PGPASSWORD", password.expose_password())
+        .args(["-X", "-d", &elsewhere, "-c", "select lo_create(0)"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let broker = lab.database.broker();
+    let login = format!(
+        r#"{{"user":"{}","password":"{}"}}"#,
+        broker.user, broker.password
+    );
+    let connection = Connection {
+        url: lab.database.url(),
+        ca_pem: lab.database.ca_pem().to_owned(),
+        login: login.into_bytes().into(),
+    };
+    let roles = [&owner, &other].map(|role| role.as_str().to_owned());
+    let ended = accounts::EstateAccounts.end(&connection, &roles).await;
+    assert!(ended.is_err());
+    assert_eq!(lab.database.roles("bw_").unwrap(), ["bw_1_owner"]);
+    assert!(lab.ask(&owner, &password, READ).is_err());
+}
+
+#[tokio::test]
+#[ignore = "needs root and PostgreSQL; run by make test"]
+async fn a_role_that_holds_our_lock_is_ended_all_the_same_and_so_are_others() {
+    let lab = Lab::start().await;
+    let (locker, (password, proof)) = (role("bw_1_locker"), credential(1));
+    let (other, (other_password, other_proof)) = (role("bw_2_records"), credential(2));
+    for (name, proof) in [(&locker, &proof), (&other, &other_proof)] {
+        lab.accounts
+            .create_role(name, proof, later(), &grants())
+            .await
+            .unwrap();
+    }
+    // Anybody may take an advisory lock, and pg_locks shows which one is ours.
+    let lock = "select pg_advisory_lock(7094420271094784375), pg_sleep(600)";
+    let spec = DaemonSpec::new("locker", "psql")
+        .env("PGUSER", locker.as_str())
+        .env("PGPASSWORD", password.expose_password());
+    let _locking = spec
+        .args(["-X", "-d", &lab.address(), "-c", lock])
+        .start(&lab.scratch)
+        .unwrap();
+    let held = until_async("the lock", Duration::from_secs(10), async || {
+        let held = "select 1 from pg_locks where locktype = 'advisory' and granted";
+        lab.database.query(held).unwrap().into_iter().next()
+    });
+    held.await.unwrap();
+    // Whatever becomes of the drop: nobody logs in as the other any more.
+    let _ = lab.accounts.end_role(&other).await;
+    assert!(lab.ask(&other, &other_password, READ).is_err());
+    lab.accounts.end_role(&locker).await.unwrap();
+    lab.accounts.end_role(&other).await.unwrap();
+    let left = lab
+        .database
+        .query("select rolname from pg_roles where rolname like 'bw\\_%'")
+        .unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
