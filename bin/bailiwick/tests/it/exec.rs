@@ -65,6 +65,26 @@ fn a_lease_comes_with_a_password_whose_verifier_alone_travelled() {
     assert!(verifier.parse::<accounts::scram::Verifier>().is_ok() && !verifier.contains(password));
 }
 
+/// All containers of a pod have the same /dev/shm, and root in one of them reads what another one's root wrote.
+#[test]
+fn a_folder_with_a_login_avoids_shared_memory_or_says_so() {
+    let script =
+        "echo $RECORDS_DIR; stat -c %a $RECORDS_DIR $RECORDS_DIR/password; rm -r $RECORDS_DIR";
+    let lease = ["--lab", "--lease", "records=medrec/db:dir", "--"];
+    let output = workload().exec(&[&lease[..], &["sh", "-c", script]].concat());
+    let shown = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(lines[1..], ["700", "400"], "{shown} {}", said(&output));
+    let shared = lines[0].starts_with("/dev/shm/");
+    assert!(shared || lines[0].starts_with("/run/"), "{shown}");
+    assert_eq!(
+        said(&output).contains("/dev/shm"),
+        shared,
+        "{}",
+        said(&output)
+    );
+}
+
 #[test]
 fn the_commands_own_code_is_passed_and_125_to_127_are_ours() {
     let workload = workload();

@@ -17,6 +17,7 @@ use std::{
 };
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create, statfs};
+use tempfile::TempDir;
 
 use super::spec::{SecretSpec, SecretTo};
 
@@ -25,6 +26,8 @@ use super::spec::{SecretSpec, SecretTo};
 pub(super) struct Handover {
     environment: Vec<(String, OsString)>,
     memory: Vec<File>,
+    /// They go when there is no command after all.
+    folders: Vec<TempDir>,
 }
 
 /// Something can't be handed over.
@@ -46,7 +49,7 @@ pub(super) enum HandoverError {
     #[error("it is not text that an environment variable can hold")]
     NotText,
     /// Fault: this machine: there is no folder that lies in memory.
-    #[error("neither /dev/shm nor /run lies in memory")]
+    #[error("neither /run nor /dev/shm lies in memory and can be written")]
     NoMemoryFolder,
     /// Fault: the server.
     #[error("the connection's `{0}` can't be used")]
@@ -103,25 +106,26 @@ impl Handover {
         &mut self,
         files: &[(&str, &[u8])],
     ) -> Result<PathBuf, HandoverError> {
-        let base = ["/dev/shm", "/run"]
-            .into_iter()
-            .map(Path::new)
-            .find(|path| is_in_memory(path));
-        let base = base.ok_or(HandoverError::NoMemoryFolder)?;
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| HandoverError::File { path, source }
-        };
-        // The folder is the command's: nobody is left here to remove it.
-        let folder = tempfile::Builder::new()
+        let mut builder = tempfile::Builder::new();
+        builder
             .prefix("bailiwick-")
-            .tempdir_in(base)
-            .map_err(failed(base))?
-            .keep();
-        for (name, value) in files {
-            write_file(&folder.join(name), value)?;
+            .permissions(Permissions::from_mode(0o700));
+        let (base, folder) = MEMORY_FOLDERS
+            .iter()
+            .filter(|base| is_in_memory(Path::new(base)))
+            .find_map(|base| Some((*base, builder.tempdir_in(base).ok()?)))
+            .ok_or(HandoverError::NoMemoryFolder)?;
+        if base == SHARED {
+            warn(
+                "the login lies in /dev/shm, which all containers of a pod share: root in another one can read it",
+            );
         }
-        Ok(folder)
+        for (name, value) in files {
+            write_file(&folder.path().join(name), value)?;
+        }
+        let path = folder.path().to_owned();
+        self.folders.push(folder);
+        Ok(path)
     }
 
     /// Becomes the command; what comes back is the reason why not.
@@ -130,7 +134,7 @@ impl Handover {
             .args(arguments)
             .envs(self.environment)
             .exec();
-        drop(self.memory);
+        drop((self.memory, self.folders));
         error
     }
 
@@ -186,6 +190,9 @@ fn warn(said: &str) {
     let _ = writeln!(io::stderr(), "warning: {said}");
 }
 
+/// Where a folder in memory is looked for; the one that others may share comes last.
+const MEMORY_FOLDERS: [&str; 2] = ["/run", SHARED];
+const SHARED: &str = "/dev/shm";
 /// tmpfs and ramfs.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -234,5 +241,15 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_goes_when_there_is_no_command_after_all() {
+        let mut handover = Handover::default();
+        let folder = handover.memory_folder(&[("password", b"value")]).unwrap();
+        assert_eq!(fs::read(folder.join("password")).unwrap(), b"value");
+        let error = handover.become_command(OsStr::new("/does/not/exist"), &[]);
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!folder.exists());
     }
 }
