@@ -19,8 +19,8 @@ use spiffe_id::{TrustDomain, UnixTime, X509Bundle, verify_x509_svid};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
-    time::{Duration, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Duration, Sleep, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
@@ -50,7 +50,26 @@ pub struct Door {
     acceptor: TlsAcceptor,
     trust_domain: TrustDomain,
     bundle: X509Bundle,
+    limits: Limits,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// What strangers may use up: connections in their handshake, and those without a client certificate.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// So many at once; one more waits for a place.
+    pub strangers: usize,
+    /// So long lives each: an attestation is over by then.
+    pub life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            strangers: 256,
+            life: Duration::from_secs(90),
+        }
+    }
 }
 
 /// What is known of a connection before any request.
@@ -102,8 +121,15 @@ impl Door {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             trust_domain,
             bundle,
+            limits: Limits::default(),
             now,
         })
+    }
+
+    /// With other limits than the usual ones.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Listens on `address`.
@@ -119,14 +145,19 @@ impl Door {
     /// Accepts for ever; connections that pass the handshake come out of the receiver.
     pub fn accept(self, listener: TcpListener) -> mpsc::Receiver<io::Result<NodeStream>> {
         let (sender, receiver) = mpsc::channel(64);
+        let room = Arc::new(Semaphore::new(self.limits.strangers));
         let door = Arc::new(self);
         tokio::spawn(async move {
             while !sender.is_closed() {
+                // Whoever waits for a place waits in the kernel's queue and costs no descriptor.
+                let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+                    return;
+                };
                 match listener.accept().await {
                     Ok((stream, remote)) => {
                         let (door, sender) = (Arc::clone(&door), sender.clone());
                         tokio::spawn(async move {
-                            if let Some(stream) = door.handshake(stream, remote).await {
+                            if let Some(stream) = door.handshake(stream, remote, place).await {
                                 let _ = sender.send(Ok(stream)).await;
                             }
                         });
@@ -142,7 +173,12 @@ impl Door {
         receiver
     }
 
-    async fn handshake(&self, stream: TcpStream, remote: SocketAddr) -> Option<NodeStream> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Option<NodeStream> {
         let _ = stream.set_nodelay(true);
         let tls = match timeout(HANDSHAKE_LIMIT, self.acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,
@@ -170,8 +206,14 @@ impl Door {
                 }
             },
         };
+        // A node that showed its certificate is no stranger: its place is free again.
+        let stranger = session.is_none().then(|| Stranger {
+            _place: place,
+            end: Box::pin(sleep(self.limits.life)),
+        });
         Some(NodeStream {
             tls,
+            stranger,
             connection: Connection {
                 remote,
                 exporter,
@@ -194,7 +236,14 @@ impl Door {
 /// An accepted connection.
 pub struct NodeStream {
     tls: TlsStream<TcpStream>,
+    stranger: Option<Stranger>,
     connection: Connection,
+}
+
+/// The place of a connection without a client certificate, and its end.
+struct Stranger {
+    _place: OwnedSemaphorePermit,
+    end: Pin<Box<Sleep>>,
 }
 
 impl Connected for NodeStream {
@@ -210,6 +259,11 @@ impl AsyncRead for NodeStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(stranger) = &mut self.stranger
+            && stranger.end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }

@@ -11,6 +11,7 @@ use evidence::{Action, Confirmation, Proof, Statement};
 use hpke_xwing::{PrivateKey, Suite};
 use rpc::{
     link::{FileNodeKeys, RpcConnector},
+    listener::Limits,
     tls_client::ServerTrust,
 };
 use rustls::{NamedGroup, ProtocolVersion, pki_types::ServerName};
@@ -128,6 +129,26 @@ async fn an_attestation_runs_over_an_anonymous_connection() {
         .unwrap();
     assert_eq!(admission.chain, [b"enrol secret-token possession".to_vec()]);
     assert!(admission.lab);
+}
+
+#[tokio::test]
+async fn strangers_have_few_places_and_leave_them_soon() {
+    let (machine, authority) = (Machine::new(), Authority::new());
+    let limits = Limits {
+        strangers: 1,
+        life: Duration::from_millis(500),
+    };
+    let identity = authority.server("spiffe://example.lab/server");
+    let server = TestServer::start_with(&authority, identity, limits).await;
+    let connector = machine.connector(&[&server], &authority);
+    let node = connector.mutual(machine.chain(&authority)).await.unwrap();
+    let mut stranger = connector.attesting().await.unwrap();
+    // Comes in only when the stranger's place is free again.
+    connector.mutual(machine.chain(&authority)).await.unwrap();
+    assert!(stranger.hello(machine.hello()).await.is_err());
+    let request = (b"{}".to_vec(), Statement::from_wire("s".into()));
+    let answer = node.release(Action::Read, request.0, request.1, Vec::new());
+    answer.await.unwrap();
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use proto::bailiwick::node::v1::{
     nodes_server::{Nodes, NodesServer},
     release_reply,
 };
-use rpc::listener::{Connection, Door};
+use rpc::listener::{Connection, Door, Limits};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -28,7 +28,15 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    pub(crate) async fn start(authority: &Authority, (chain, key): Certified) -> Self {
+    pub(crate) async fn start(authority: &Authority, certified: Certified) -> Self {
+        Self::start_with(authority, certified, Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(
+        authority: &Authority,
+        (chain, key): Certified,
+        limits: Limits,
+    ) -> Self {
         let now = Arc::new(|| Timestamp::from_seconds(now()));
         let door = Door::new(
             "example.lab".parse().unwrap(),
@@ -37,7 +45,8 @@ impl TestServer {
             key,
             now,
         )
-        .unwrap();
+        .unwrap()
+        .with_limits(limits);
         let listener = Door::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let calls = Arc::new(AtomicUsize::new(0));
