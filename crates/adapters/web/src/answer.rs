@@ -216,12 +216,13 @@ impl IntoResponse for Failure {
             commitment,
         } = self;
         let row = code.row();
+        // Quoted and escaped: a caller's words must not make a line of their own.
         match row.fault {
             server::Fault::Server => {
-                tracing::error!(code = row.name, error = %log, "request failed")
+                tracing::error!(code = row.name, error = ?log, "request failed")
             }
             server::Fault::Caller | server::Fault::Nobody => {
-                tracing::info!(code = row.name, error = %log, "request refused");
+                tracing::info!(code = row.name, error = ?log, "request refused");
             }
         }
         let refusal = wire::Refusal {
