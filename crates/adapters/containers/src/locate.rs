@@ -5,7 +5,7 @@ use std::path::Path;
 
 use evidence::ContainerRef;
 use proto::containerd::services::tasks::v1::GetRequest;
-use proto::containerd::v1::types::Process;
+use proto::containerd::v1::types::{Process, Status};
 
 use crate::RuntimeError;
 use crate::client::{Client, unless_missing, within};
@@ -41,6 +41,7 @@ pub(crate) async fn locate(
             .await;
         let task = unless_missing(answer, "task")?.and_then(|answer| answer.into_inner().process);
         if let Some(task) = task
+            && runs(&task)
             && same_groups(task.pid, pid)
         {
             return Ok(Some(Located {
@@ -80,6 +81,11 @@ pub(crate) fn descends(pid: u32, first: u32) -> bool {
 }
 
 const DEEPEST_TREE: usize = 256;
+
+/// The runtime goes on naming the first process of a container that has ended; its number may be another process's now.
+fn runs(task: &Process) -> bool {
+    task.status() != Status::Stopped
+}
 
 fn same_groups(first: u32, pid: u32) -> bool {
     let groups = |pid: u32| fs::read(Path::new("/proc").join(pid.to_string()).join("cgroup"));
@@ -165,6 +171,17 @@ mod tests {
         let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
         assert!(descends(own, own) && descends(own, parent));
         assert!(!descends(parent, own) && !descends(own, u32::MAX));
+    }
+
+    #[test]
+    fn a_container_that_has_ended_holds_no_process() {
+        let task = |status| Process {
+            pid: std::process::id(),
+            status,
+            ..Process::default()
+        };
+        assert!(runs(&task(Status::Running.into())) && runs(&task(Status::Paused.into())));
+        assert!(!runs(&task(Status::Stopped.into())));
     }
 
     #[test]

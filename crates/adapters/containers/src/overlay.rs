@@ -93,6 +93,7 @@ impl Layers {
     /// Whether a mount that the kernel shows is this container's root.
     pub(crate) fn are_under(&self, seen: &Seen) -> bool {
         seen.point == "/"
+            && seen.root == "/"
             && seen.kind == "overlay"
             && seen.option("upperdir").map(Path::new) == Some(&self.upper)
     }
@@ -245,6 +246,20 @@ mod tests {
             text(image.layers.shipped(Path::new("/bin/app"))).unwrap(),
             "top"
         );
+    }
+
+    /// A process that moved into a folder of its own making shows the very overlay, and nothing of the mounts beside it.
+    #[test]
+    fn a_folder_of_the_overlay_is_not_the_containers_root() {
+        let image = image();
+        let upper = image.layers.upper.display().to_string();
+        let line =
+            |root: &str| format!("9 8 0:4 {root} / rw - overlay overlay rw,upperdir={upper}\n");
+        let is_root = |root: &str| {
+            let seen = crate::mountinfo::parse(&line(root)).unwrap();
+            image.layers.are_under(&seen[0])
+        };
+        assert!(is_root("/") && !is_root("/tmp/new-root"));
     }
 
     #[test]
