@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+use crate::program::Program;
+
 /// A judge's program.
 #[derive(Clone, Debug)]
 pub struct Judge(PathBuf);
@@ -19,7 +21,8 @@ impl Judge {
         static BUILDING: Mutex<()> = Mutex::new(());
         let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
-        let folder = std::env::temp_dir().join("bailiwick-judges");
+        // Beside the program under test, where everything that is built lies.
+        let folder = Program::find().path().with_file_name("judges");
         std::fs::create_dir_all(&folder).unwrap();
         let (program, fresh) = (
             folder.join(name),

@@ -31,17 +31,38 @@ fn good() -> &'static str {
         .1
 }
 
+/// A rule about what the image `medrec` may read, under this condition.
+macro_rules! read_when {
+    ($condition:literal) => {
+        concat!(
+            r#"@id("r") permit (principal in ImageSet::"medrec", action == Action::"read", resource in DataSet::"records") when { "#,
+            $condition,
+            " };"
+        )
+    };
+}
+
 /// Each with words of the reason that a person reads.
-const BAD: [(&str, &str, &str); 7] = [
+const BAD: [(&str, &str, &str); 10] = [
     (
         "a rule for a person",
         r#"@id("r") permit (principal == Person::"chen@hospital.example", action == Action::"read", resource in DataSet::"records");"#,
-        "person",
+        "`r` speaks of person::",
+    ),
+    (
+        "a rule for all persons",
+        r#"@id("r") permit (principal is Person, action == Action::"read", resource in DataSet::"records");"#,
+        "unrecognized entity type `person`",
+    ),
+    (
+        "a rule for a team",
+        r#"@id("r") permit (principal in Team::"records-owners", action == Action::"read", resource in DataSet::"records");"#,
+        "`r` speaks of team::",
     ),
     (
         "a rule that the engine only warns of: it can never apply",
         r#"@id("r") forbid (principal is Workload, action == Action::"lease", resource in DataSet::"records") when { false };"#,
-        "false",
+        "impossible",
     ),
     (
         "a rule for an action on something else",
@@ -49,24 +70,29 @@ const BAD: [(&str, &str, &str); 7] = [
         "applicable action",
     ),
     (
-        "a condition that errs",
-        r#"@id("r") permit (principal in ImageSet::"medrec", action == Action::"read", resource in DataSet::"records") when { principal.nosuch == 1 };"#,
-        "nosuch",
+        "a condition on nothing",
+        read_when!("principal.nosuch == 1"),
+        "attribute `nosuch`",
+    ),
+    (
+        "a condition that would err where a fact is absent",
+        read_when!("principal.privileged"),
+        "optional attribute",
     ),
     (
         "an ill-typed condition",
-        r#"@id("r") permit (principal in ImageSet::"medrec", action == Action::"read", resource in DataSet::"records") when { principal.privileged > 3 };"#,
-        "type",
+        read_when!("principal has privileged && principal.privileged > 3"),
+        "unexpected type",
     ),
     (
         "a broken text",
         r#"@id("r") permit (principal in ImageSet::"medrec" action"#,
-        "unexpected",
+        "unexpected token",
     ),
     (
         "a rule without a name",
         r#"permit (principal in ImageSet::"medrec", action == Action::"read", resource in DataSet::"records");"#,
-        "@id",
+        "lacks `@id`",
     ),
 ];
 
