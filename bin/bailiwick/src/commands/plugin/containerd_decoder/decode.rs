@@ -93,6 +93,9 @@ fn check_binding(secret: &LayerSecret, layer: &LayerDescriptor) -> Result<(), Re
     if *binding == BindingRule::Required && !bound.is_bound() {
         return Err(Refusal::Unbound);
     }
+    if *binding == BindingRule::Required && places.is_empty() {
+        return Err(Refusal::NoPlace);
+    }
     let seen = SeenDescriptor {
         digest: OciDigest::from_sha256(*layer.digest.as_bytes()),
         size: layer.size,

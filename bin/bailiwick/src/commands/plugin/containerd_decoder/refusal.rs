@@ -53,6 +53,9 @@ pub(super) enum Refusal {
     /// Fault: the authority that released it.
     #[error("the key is not bound to a layer")]
     Unbound,
+    /// Fault: the agent or its server; a key of ours comes with every place of its layer.
+    #[error("the key came without a word about which images list the layer")]
+    NoPlace,
     /// Fault: whoever assembled the image.
     #[error("this key belongs to another layer")]
     Binding(#[source] BindingMismatch),

@@ -312,6 +312,15 @@ fn a_layer_in_another_image_releases_nothing() {
 }
 
 #[test]
+fn a_layer_that_no_image_is_known_to_list_releases_nothing() {
+    let mut sealed = seal(PIECE, To::Us);
+    sealed.keys.places = Vec::new();
+    let (out, result) = run(&sealed, &sealed.ciphertext, &spool());
+    assert!(matches!(result, Err(Refusal::NoPlace)), "{result:?}");
+    assert!(out.is_empty());
+}
+
+#[test]
 fn a_key_of_ours_without_a_binding_is_refused() {
     let sealed = seal(PIECE, To::UsUnbound);
     let (out, result) = run(&sealed, &sealed.ciphertext, &spool());
