@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use estate::{Digest, ImageSetName};
-use hpke_xwing::{PrivateKey, Sealed};
+use hpke_xwing::{PrivateKey, PublicKey, Sealed};
 use ledger::{Commitment, LoggedAct, LoggedConnection, LoggedPermit, rows::SecretRow};
 use oci_crypt::{BailiwickPacket, Bound, KeyId, KeyRecord, Opening, PrivateOptions};
 use policy::{Kind, Lease, Open, Read};
@@ -95,6 +95,14 @@ impl Custody {
     pub fn hold(&mut self, purpose: KeyPurpose, name: String, key: PrivateKey) {
         let id = Digest::from_bytes(key.public_key().id());
         self.keys.insert((purpose, id), Held { name, key });
+    }
+
+    /// Whether this is the public half of the key that is held for `name`.
+    pub fn holds(&self, purpose: KeyPurpose, name: &str, public: &PublicKey) -> bool {
+        let id = Digest::from_bytes(public.id());
+        self.keys.get(&(purpose, id)).is_some_and(|held| {
+            held.name == name && held.key.public_key().suite() == public.suite()
+        })
     }
 
     /// Whether a sealed secret can be opened: asked before the ledger is, so that nothing fails after the leaf.

@@ -424,6 +424,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let row = self.store.key(purpose, name).await?.ok_or_else(missing)?;
         Ok(keyring::document(
             &self.keyring,
+            &self.custody(),
             &row,
             &dataset,
             self.now(),

@@ -7,6 +7,10 @@ use hpke_xwing::{PrivateKey, PublicKey, Suite};
 use issuer::{Authority, IssueError};
 use jose::EcdsaP256Key;
 use spiffe_id::TrustDomain;
+use x509_cert::{
+    Certificate,
+    der::{Decode, Encode},
+};
 use zeroize::Zeroizing;
 
 use crate::ports::{KeyRow, Store, StoreError};
@@ -77,6 +81,9 @@ impl Keyring {
         let (root_row, root) = single(store, kek, ROOT).await?;
         let (ca_row, ca) = single(store, kek, CA).await?;
         let (_, jwt) = single(store, kek, JWT).await?;
+        for (row, key) in [(&root_row, &root), (&ca_row, &ca)] {
+            check_certificate(row, key)?;
+        }
         let authority = Authority::new(
             trust_domain.clone(),
             root_row.public,
@@ -87,6 +94,23 @@ impl Keyring {
         let root =
             EcdsaP256Key::from_pkcs8(&root).map_err(|_| KeyringError::Damaged(ROOT.to_owned()))?;
         Ok(Self { authority, root })
+    }
+}
+
+/// The public half stands in the store unwrapped: only what belongs to the private half is believed, or whoever edits the
+/// database would put an authority of their own in its place.
+fn check_certificate(row: &KeyRow, private: &[u8]) -> Result<(), KeyringError> {
+    let damaged = || KeyringError::Damaged(row.purpose.clone());
+    let certificate = Certificate::from_der(&row.public).map_err(|_| damaged())?;
+    let named = certificate
+        .tbs_certificate()
+        .subject_public_key_info()
+        .to_der()
+        .map_err(|_| damaged())?;
+    let key = EcdsaP256Key::from_pkcs8(private).map_err(|_| damaged())?;
+    match key.public_jwk().to_spki_der() {
+        Ok(own) if own == named => Ok(()),
+        _ => Err(damaged()),
     }
 }
 
@@ -211,6 +235,7 @@ async fn ensure<S: Store>(
 /// [`KeyringError`]
 pub fn document(
     keyring: &Keyring,
+    custody: &Custody,
     row: &KeyRow,
     dataset: &estate::DataSetName,
     now: Timestamp,
@@ -218,11 +243,15 @@ pub fn document(
     let damaged = || KeyringError::Damaged(row.name.clone());
     let suite: Suite = row.algorithm.parse().map_err(|_| damaged())?;
     let key = PublicKey::from_bytes(suite, &row.public).map_err(|_| damaged())?;
-    let usage = if row.purpose == IMAGE {
-        KeyUse::Image
+    let (usage, purpose) = if row.purpose == IMAGE {
+        (KeyUse::Image, KeyPurpose::Image)
     } else {
-        KeyUse::Dataset
+        (KeyUse::Dataset, KeyPurpose::Dataset)
     };
+    // The public half stands in the store unwrapped: signed is only what belongs to a private half that is held.
+    if !custody.holds(purpose, &row.name, &key) {
+        return Err(damaged());
+    }
     let authority = format!("spiffe://{}", keyring.authority.trust_domain());
     let nbf = now.as_seconds() - 60;
     let claims = KeyDocument::new(

@@ -125,10 +125,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             return Err(StartError::Lab(trust_domain));
         }
         let keyring = Keyring::load(store.as_ref(), &kek, &trust_domain).await?;
-        let world = match store.estate().await? {
-            Some(row) => World::stored(&row, &tenant)?,
-            None => World::empty(&tenant)?,
-        };
+        let world = World::in_force(store.as_ref(), &tenant, &ledger_key).await?;
         let authority = evidence::statement::authority(&trust_domain);
         let custody =
             keyring::hold_all(store.as_ref(), &kek, authority, &world.estate, clock.now()).await?;

@@ -2,7 +2,7 @@
 
 use evidence::Purpose;
 use ledger::Actor;
-use server::{ReleaseError, nodes::NodeError};
+use server::{ReleaseError, World, keyring::Keyring, nodes::NodeError, world::WorldError};
 use test_server::{TestNode, as_shipped, files};
 
 use crate::{count, house};
@@ -122,4 +122,61 @@ async fn a_database_with_live_leases_is_not_forgotten_or_moved() {
     house.server.sweep_once().await.unwrap();
     let applied = house.server.apply(without, true, Actor::LocalRoot, None);
     applied.await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_swaps_a_public_key_in_the_database() {
+    let house = house().await;
+    let (set, dataset) = ("medrec".parse().unwrap(), "records".parse().unwrap());
+    house.server.image_key_document(&set).await.unwrap();
+    house
+        .edit(
+            "UPDATE wrapped_key SET public = (SELECT public FROM wrapped_key WHERE purpose = 'dataset')
+             WHERE purpose = 'image'",
+        )
+        .await;
+    assert!(
+        house.server.image_key_document(&set).await.is_err(),
+        "images would be encrypted to whoever edits the database"
+    );
+    house.server.dataset_key_document(&dataset).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_swaps_a_certificate_of_the_authority_in_the_database() {
+    let kek = || custody::Kek::from_material(&[7; 32]).unwrap();
+    for swap in [
+        "UPDATE wrapped_key SET public = (SELECT public FROM wrapped_key WHERE purpose = 'ca') WHERE purpose = 'root'",
+        "UPDATE wrapped_key SET public = (SELECT public FROM wrapped_key WHERE purpose = 'root') WHERE purpose = 'ca'",
+    ] {
+        let house = house().await;
+        let (store, domain) = (house.server.store(), house.server.trust_domain());
+        let load = async || Keyring::load(store, &kek(), domain).await;
+        assert!(load().await.is_ok());
+        house.edit(swap).await;
+        assert!(
+            load().await.is_err(),
+            "whoever edits the database would make nodes and people"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_estate_that_nobody_applied_is_not_in_force() {
+    let house = house().await;
+    let (store, key) = (house.server.store(), house.server.ledger_key());
+    let tenant = "hospital".parse().unwrap();
+    let load = async || World::in_force(store, &tenant, key).await;
+    assert_eq!(load().await.unwrap().hash(), house.server.world().hash());
+    let mut wider = files();
+    for (path, text) in &mut wider {
+        if path == "policies/records.cedar" {
+            *text = text.replace("DAL05", "FRA02");
+        }
+    }
+    let hash = estate::Estate::parse(&wider).unwrap().hash().0;
+    let text = serde_json::to_string(&wider).unwrap().replace('\'', "''");
+    let sql = format!("UPDATE estate SET files = '{text}', hash = '{hash}'");
+    house.edit(sql.leak()).await;
+    assert!(matches!(load().await, Err(WorldError::NotApplied)));
 }
