@@ -100,9 +100,14 @@ fn added_by_platform(name: &str, value: &str, process: &Process, platform: &Plat
     match name {
         "PATH" => value == DEFAULT_PATH,
         "TERM" => process.terminal && value == "xterm",
-        "HOSTNAME" => platform.cri || value == platform.hostname,
+        "HOSTNAME" => platform.cri && is_host_name(value) || value == platform.hostname,
         _ => false,
     }
+}
+
+fn is_host_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    (1..=253).contains(&text.len()) && text.chars().all(plain)
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

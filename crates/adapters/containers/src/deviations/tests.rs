@@ -145,6 +145,13 @@ fn an_added_changed_removed_or_doubled_variable_is_told_by_name_alone() {
     let hostname = |spec: &mut Value| push(spec, "/process/env", json!("HOSTNAME=pod"));
     assert_eq!(changed(hostname), [env("HOSTNAME")]);
     assert_eq!(judged(true, hostname), []);
+    // Whoever writes the pod may set the variable, too: to a name, not to a program.
+    for evil in ["$(id)", "a b", "/etc", "", &"a".repeat(254)] {
+        let hostname = |spec: &mut Value| {
+            push(spec, "/process/env", json!(format!("HOSTNAME={evil}")));
+        };
+        assert_eq!(judged(true, hostname), [env("HOSTNAME")], "{evil}");
+    }
     assert_eq!(
         changed(|spec| push(spec, "/process/env", json!("HOSTNAME=node"))),
         []
