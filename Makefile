@@ -58,5 +58,8 @@ demo: setup
 	cargo build --workspace --bins --locked
 	cargo run --quiet --locked --bin demo
 
+# Both commands name the same packages, so that the second finds what the first built. `BENCH=image` runs one of them.
+BENCH := *
 bench: setup
-	cargo bench --workspace --locked --benches
+	cargo build --release --locked --package bailiwick --package benches --bin bailiwick --bench '$(BENCH)'
+	cargo bench --locked --package bailiwick --package benches --bench '$(BENCH)'

@@ -68,6 +68,16 @@ pub enum PolicyError {
         /// The rule.
         id: RuleId,
     },
+    /// Fault: the writer. People have no verb that returns a secret.
+    #[error("{path}: `{id}` speaks of {entity}: rules are for workloads and nodes, not for people")]
+    People {
+        /// The file.
+        path: String,
+        /// The rule.
+        id: RuleId,
+        /// The person or team.
+        entity: String,
+    },
     /// Fault: the writer. A rule about something that does not exist never does what its author meant.
     #[error(
         "{path}: `{id}` speaks of {entity}, which the estate does not have{}",

@@ -78,6 +78,11 @@ pub(crate) fn refuse_unknown(
         .iter()
         .find(|entity| !known.has(entity))
     {
+        Some(entity) if is_of_people(entity) => Err(PolicyError::People {
+            path: file.path.clone(),
+            id: rule.id.clone(),
+            entity: entity.to_string().chars().take(200).collect(),
+        }),
         Some(entity) => Err(PolicyError::UnknownEntity {
             path: file.path.clone(),
             id: rule.id.clone(),
@@ -86,4 +91,8 @@ pub(crate) fn refuse_unknown(
         }),
         None => Ok(()),
     }
+}
+
+fn is_of_people(entity: &EntityUid) -> bool {
+    matches!(entity.type_name().to_string().as_str(), "Person" | "Team")
 }

@@ -30,7 +30,9 @@ fn a_rule_for_a_person_is_refused_in_each_form() {
         assert!(
             matches!(
                 error,
-                PolicyError::Invalid { .. } | PolicyError::UnknownEntity { .. }
+                PolicyError::Invalid { .. }
+                    | PolicyError::UnknownEntity { .. }
+                    | PolicyError::People { .. }
             ),
             "{error}"
         );
