@@ -1,5 +1,7 @@
 //! Sealing and opening a layer key with `hpke-xwing`, against the `hpke` crate: both speak X-Wing, HKDF-SHA256, AES-256-GCM.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use benches::{Better, Limits, Side, alternate, introduce, start};
 use hpke::{
@@ -98,16 +100,17 @@ fn show(title: &str, sides: Vec<Run<'_>>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Microseconds that the work takes, once of many times.
+/// Microseconds that the work takes, the mean of as many times as the slice has room for.
 fn each(mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let began = start();
-    for _ in 0..TIMES {
+    let (began, mut times) = (start(), 0_u32);
+    while times == 0 || began.elapsed() < SLICE {
         work()?;
+        times += 1;
     }
-    Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES))
+    Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(times))
 }
 
-const TIMES: u32 = 2000;
+const SLICE: Duration = Duration::from_millis(250);
 const INFO: &[u8] = b"a measurement";
 const AAD: &[u8] = b"what the message belongs to, a digest for instance";
 /// As long as a layer's key and nonce.

@@ -70,10 +70,11 @@ fn show(clients: usize, rounds: &Rounds<Figures>) {
     };
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let rate = rounds.table(&title("rate"), "1/s", Better::More, |run| run.per_second);
-    let cpu = rounds.table(&title("processor time each"), "ms", Better::Less, |run| {
+    let ours = rounds.ours();
+    let cpu = ours.table(&title("processor time each"), "ms", Better::Less, |run| {
         millis(run.cpu_each)
     });
-    let slow = rounds.table(&title("99th percentile"), "ms", Better::Less, |run| {
+    let slow = ours.table(&title("99th percentile"), "ms", Better::Less, |run| {
         millis(run.slow)
     });
     print!("{rate}{cpu}{slow}");

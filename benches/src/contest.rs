@@ -95,6 +95,18 @@ fn run_all<T, E>(sides: &mut [Side<'_, T, E>]) -> Result<Vec<T>, E> {
     sides.iter_mut().map(|side| (side.run)()).collect()
 }
 
+impl<T: Clone> Rounds<T> {
+    /// Our side alone, for figures that the others do not have or that cannot be compared.
+    #[must_use]
+    pub fn ours(&self) -> Self {
+        let first = |round: &Vec<T>| round.iter().take(1).cloned().collect();
+        Self {
+            names: self.names.iter().take(1).cloned().collect(),
+            rounds: self.rounds.iter().map(first).collect(),
+        }
+    }
+}
+
 impl<T> Rounds<T> {
     /// A table of one figure: a line a side, then ours to each other side.
     pub fn table(
@@ -109,7 +121,7 @@ impl<T> Rounds<T> {
             Better::More => "more is better",
         };
         let mut table = format!(
-            "\n{title}, {unit} ({better}; {} rounds)\n{:34} {:>10} {:>10} {:>10}\n",
+            "\n{title}, {unit} ({better}; {} rounds)\n{:48} {:>10} {:>10} {:>10}\n",
             self.rounds.len(),
             "",
             "min",
@@ -138,7 +150,7 @@ impl<T> Rounds<T> {
 fn add(table: &mut String, name: &str, figures: impl Iterator<Item = f64>) {
     if let Some(spread) = Spread::of(figures) {
         // Writing to a string cannot fail.
-        let _ = writeln!(table, "  {name:32} {spread}");
+        let _ = writeln!(table, "  {name:46} {spread}");
     }
 }
 
@@ -191,6 +203,9 @@ mod tests {
             .lines()
             .find(|line| line.contains("ratio ours : peer"))
             .unwrap();
+        let ours = rounds.ours();
+        let table = ours.table("work", "s", Better::Less, |figure| *figure);
+        assert!(!table.contains("peer"), "{table}");
         assert!(ratio.ends_with("0.250      0.250      0.250"), "{ratio}");
     }
 
