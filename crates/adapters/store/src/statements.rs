@@ -89,6 +89,8 @@ statements! {
     LEASE = "SELECT * FROM lease WHERE tenant = $1 AND id = $2";
     LEASES = "SELECT * FROM lease WHERE tenant = $1 AND ($2 = 0 OR outcome IS NULL OR outcome <> 'ended')
         ORDER BY leaf DESC";
+    LEASES_ENDED = "SELECT * FROM lease WHERE tenant = $1 AND node = $2 AND outcome IN ('ending', 'ended')
+        ORDER BY leaf DESC LIMIT $3";
     LEASES_DUE = "SELECT * FROM lease WHERE tenant = $1 AND (outcome IS NULL OR outcome <> 'ended')
         AND (outcome = 'ending' OR expires <= $2 OR (outcome IS NULL AND made < $3)) ORDER BY leaf";
     KEY = "SELECT * FROM wrapped_key WHERE tenant = $1 AND purpose = $2 AND name = $3";

@@ -224,6 +224,14 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn leases_ended(&self, node: &NodeName, limit: u32) -> Result<Vec<LeaseRow>, StoreError> {
+        let query = self
+            .query(sql::LEASES_ENDED)
+            .bind(node.to_string())
+            .bind(i64::from(limit));
+        self.all(query, read::lease).await
+    }
+
     async fn leases_due(
         &self,
         now: Timestamp,

@@ -43,6 +43,12 @@ pub trait Store: Journal + 'static {
     ) -> impl Future<Output = Result<Option<LeaseRow>, StoreError>> + Send;
     /// Leases, newest first; with `live` only those that have not ended.
     fn leases(&self, live: bool) -> impl Future<Output = Result<Vec<LeaseRow>, StoreError>> + Send;
+    /// Leases of a node that ended or are ending, newest first.
+    fn leases_ended(
+        &self,
+        node: &NodeName,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<LeaseRow>, StoreError>> + Send;
     /// Leases that a sweep must end: ending; past `now`; pending with an older leaf than `pending_before`.
     fn leases_due(
         &self,

@@ -110,12 +110,11 @@ impl<S: Store, A: DatabaseAccounts> StandingStream<S, A> {
                 ..Standing::default()
             });
         };
-        let ended = server.store.leases(false).await?;
+        // Of this node alone and no more than are told: any node may ask at any time, and what has ended is kept for ever.
+        let ended = server.store.leases_ended(&self.node, MOST_ENDED).await?;
         let ended_leases = ended
             .into_iter()
-            .filter(|lease| lease.node == self.node && matches!(lease.outcome, Some(outcome) if outcome != ledger::LeaseOutcome::Granted))
             .map(|lease| lease.id.to_string())
-            .take(1000)
             .collect();
         Ok(Standing {
             node_epoch: row.epoch.0,
@@ -158,3 +157,5 @@ impl<S: Store, A: DatabaseAccounts> Drop for StandingStream<S, A> {
         }
     }
 }
+
+const MOST_ENDED: u32 = 1000;

@@ -180,3 +180,22 @@ async fn an_estate_that_nobody_applied_is_not_in_force() {
     house.edit(sql.leak()).await;
     assert!(matches!(load().await, Err(WorldError::NotApplied)));
 }
+
+#[tokio::test]
+async fn a_node_is_told_of_its_own_leases_alone() {
+    let house = house().await;
+    let (mine, other) = (house.lease("dal05-n1").await, house.lease("fra02-n1").await);
+    for lease in [&mine, &other] {
+        let lease = lease.parse().unwrap();
+        house.server.revoke(&lease, Actor::LocalRoot).await.unwrap();
+    }
+    let pending = house.lease("dal05-n1").await;
+    house.attested("dal05-n1").await;
+    let mut stream = house
+        .server
+        .standings("dal05-n1".parse().unwrap())
+        .await
+        .unwrap();
+    let told = stream.next().await.unwrap().ended_leases;
+    assert_eq!(told, [mine], "neither `{other}` nor `{pending}`");
+}
