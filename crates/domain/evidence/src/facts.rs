@@ -183,3 +183,24 @@ pub struct WorkloadFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodFacts>,
 }
+
+impl WorkloadFacts {
+    /// Whether the names that a leaf will hold are no longer than names are: a node must not fill the ledger's disk with them.
+    pub(crate) fn has_names_of_usual_length(&self) -> bool {
+        let container = self.container.as_ref();
+        let pod = self.pod.as_ref();
+        [
+            container.map(|container| container.runtime_namespace.as_str()),
+            container.map(|container| container.id.as_str()),
+            pod.map(|pod| pod.namespace.as_str()),
+            pod.map(|pod| pod.name.as_str()),
+            pod.and_then(|pod| pod.service_account.as_deref()),
+        ]
+        .into_iter()
+        .flatten()
+        .all(|name| name.len() <= MAX_NAME)
+    }
+}
+
+/// Kubernetes' and containerd's own limits are 253 bytes and less.
+const MAX_NAME: usize = 255;

@@ -290,7 +290,13 @@ impl Verifier {
                 _ => Rejected::Malformed,
             },
         )?;
-        jose::strict_json::from_slice(verified.payload()).map_err(|_| Rejected::Malformed)
+        let claims: Claims =
+            jose::strict_json::from_slice(verified.payload()).map_err(|_| Rejected::Malformed)?;
+        let named = |facts: &WorkloadFacts| facts.has_names_of_usual_length();
+        match claims.workload.as_ref().is_none_or(named) {
+            true => Ok(claims),
+            false => Err(Rejected::Malformed),
+        }
     }
 
     fn check_session(&self, claims: &Claims, on: &Session) -> Result<(), Rejected> {

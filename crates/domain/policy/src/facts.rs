@@ -106,11 +106,18 @@ impl Policies {
         let set = image.and_then(|config| self.estate().image_set_of(&config));
         let nothing = RunRules::default();
         let rules = set.map_or(&nothing, |set| &set.run);
+        // Some are named and the rest counted: a denial's reason stands in a leaf, and a node may report any number.
         let refused = |deviations: &Vec<Deviation>| -> Vec<String> {
-            deviations
-                .iter()
-                .filter(|deviation| !allows(rules, deviation))
+            let refused = || {
+                deviations
+                    .iter()
+                    .filter(|deviation| !allows(rules, deviation))
+            };
+            let more = refused().count().saturating_sub(MOST_NAMED);
+            refused()
+                .take(MOST_NAMED)
                 .map(describe)
+                .chain((more > 0).then(|| format!("and {more} more")))
                 .collect()
         };
         let unshipped = workload.deviations.as_ref().map(refused);
@@ -125,6 +132,8 @@ impl Policies {
         }
     }
 }
+
+const MOST_NAMED: usize = 32;
 
 /// Whether the owner of the image allows this difference.
 fn allows(rules: &RunRules, deviation: &Deviation) -> bool {

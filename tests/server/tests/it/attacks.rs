@@ -1,11 +1,11 @@
 //! What somebody tries against nodes, leases and estates, and what comes of it.
 
-use evidence::Purpose;
+use evidence::{ContainerRef, Deviation, PodFacts, Purpose, WorkloadFacts};
 use ledger::Actor;
 use server::{ReleaseError, World, keyring::Keyring, nodes::NodeError, world::WorldError};
 use test_server::{TestNode, as_shipped, files};
 
-use crate::{count, house};
+use crate::{count, denial, house};
 
 #[tokio::test]
 async fn a_role_that_is_made_after_its_lease_was_ended_does_not_stay() {
@@ -198,4 +198,47 @@ async fn a_node_is_told_of_its_own_leases_alone() {
         .unwrap();
     let told = stream.next().await.unwrap().ended_leases;
     assert_eq!(told, [mine], "neither `{other}` nor `{pending}`");
+}
+
+#[tokio::test]
+async fn a_statement_does_not_fill_the_disk_through_its_leaf() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    let long = "x".repeat(100_000);
+    let named = |runtime_namespace: &str, id: &str| WorkloadFacts {
+        container: Some(ContainerRef {
+            runtime_namespace: runtime_namespace.to_owned(),
+            id: id.to_owned(),
+        }),
+        ..as_shipped()
+    };
+    let pod = |namespace: &str, name: &str| WorkloadFacts {
+        pod: Some(PodFacts {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            service_account: None,
+        }),
+        ..as_shipped()
+    };
+    for facts in [
+        named("k8s.io", &long),
+        named(&long, "c1"),
+        pod(&long, "p"),
+        pod("ns", &long),
+    ] {
+        assert!(denial(node.lease(&house, facts).await).contains("malformed"));
+    }
+    let deviations = (0..5000).map(|number| Deviation::Env {
+        name: format!("VARIABLE_{number}"),
+    });
+    let facts = WorkloadFacts {
+        deviations: Some(deviations.collect()),
+        ..as_shipped()
+    };
+    let why = denial(node.lease(&house, facts).await);
+    assert!(
+        why.len() < 10_000 && why.contains("VARIABLE_0"),
+        "{}",
+        why.len()
+    );
 }
