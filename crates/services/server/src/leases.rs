@@ -338,11 +338,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 
     /// Sweeps for ever: at once when told, and every second.
     pub async fn sweep_forever(self: Arc<Self>) {
-        // A crash right after an estate was applied left leases that it does not permit.
-        if let Err(error) = self.end_unpermitted(&self.world()).await {
-            tracing::warn!(error = %crate::nodes::chain(&error), "leases were not compared with the estate");
-        }
+        let mut compared = None;
         loop {
+            // `apply` does so, too; a crash or a failing store right after an estate came in force left leases that it does
+            // not permit.
+            let world = self.world();
+            if compared != Some(world.version()) {
+                match self.end_unpermitted(&world).await {
+                    Ok(_) => compared = Some(world.version()),
+                    Err(error) => {
+                        tracing::warn!(error = %crate::nodes::chain(&error), "leases are not compared with the estate yet");
+                    }
+                }
+            }
             if let Err(error) = self.aggregate_denials().await {
                 tracing::warn!(error = %crate::nodes::chain(&error), "denials are not counted in the ledger yet");
             }

@@ -242,3 +242,31 @@ async fn a_statement_does_not_fill_the_disk_through_its_leaf() {
         why.len()
     );
 }
+
+#[tokio::test]
+async fn leases_that_the_estate_does_not_permit_end_after_a_crash_too() {
+    let house = house().await;
+    TestNode::join(&house, "dal05-n1").await;
+    // Of an image that is in no set: as if the estate had become narrower right before the crash.
+    let lease = house.lease("dal05-n1").await.parse().unwrap();
+    let sweeping = tokio::spawn(std::sync::Arc::clone(&house.server).sweep_forever());
+    let ended = async {
+        while house
+            .server
+            .leases(true)
+            .await
+            .unwrap()
+            .iter()
+            .any(|row| row.id == lease)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    tokio::time::timeout(patience, ended).await.unwrap();
+    sweeping.abort();
+    assert_eq!(
+        count(&house, &[("reason", "the estate no longer permits it")]).await,
+        1
+    );
+}
