@@ -47,7 +47,7 @@ async fn what_the_table_does_not_name_is_refused() {
         ),
         Code::Malformed
     );
-    let node = [("name", "dal05-n1")];
+    let node = [("name", "no-such-node")];
     let ban = |body: Value| {
         let client = house.root();
         async move {
@@ -72,7 +72,7 @@ async fn what_the_table_does_not_name_is_refused() {
         Code::Malformed
     );
     assert_eq!(
-        code(ban(json!({ "reason": "never attested" })).await),
+        code(ban(json!({ "reason": "not in the inventory" })).await),
         Code::NotFound
     );
     let body: Result<web::wire::Answer<Value>, _> = client
