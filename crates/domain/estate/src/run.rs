@@ -69,7 +69,8 @@ impl RunRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MountGroup {
-    /// Hosts, resolv.conf, host name, termination log and service account of a pod.
+    /// Hosts, resolv.conf, host name, termination log and service account of a pod. What hosts and resolv.conf say is the
+    /// pod's author's: whom a workload talks to, it must tell by their keys.
     Kubernetes,
     /// Our sockets and files.
     Bailiwick,
@@ -87,9 +88,15 @@ impl MountGroup {
             "/dev/termination-log" => pod_file(source, &["*", "containers", "*", "*"]),
             "/etc/hostname" | "/etc/resolv.conf" | "/dev/shm" => in_sandbox(source),
             "/var/run/secrets/kubernetes.io/serviceaccount"
-            | "/run/secrets/kubernetes.io/serviceaccount" => {
-                pod_file(source, &["*", "volumes", "kubernetes.io~projected", "*"])
-            }
+            | "/run/secrets/kubernetes.io/serviceaccount" => pod_file(
+                source,
+                &[
+                    "*",
+                    "volumes",
+                    "kubernetes.io~projected",
+                    "kube-api-access-*",
+                ],
+            ),
             _ => false,
         };
         let ours = is_under(destination, OUR_ROOT) && is_under(source, OUR_ROOT);
@@ -214,7 +221,8 @@ fn is_under(path: &str, root: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether kubelet made the file for a pod: the shape of its path below the pods' directory, `*` for any one part.
+/// Whether kubelet made the file for a pod: the shape of its path below the pods' directory, `*` at a part's end for
+/// anything but nothing.
 // A volume that the pod's author fills lies elsewhere below the same directory, so its depth and words matter.
 fn pod_file(source: &str, shape: &[&str]) -> bool {
     let Some(rest) = source.strip_prefix("/var/lib/kubelet/pods/") else {
@@ -225,7 +233,12 @@ fn pod_file(source: &str, shape: &[&str]) -> bool {
         && parts
             .iter()
             .zip(shape)
-            .all(|(part, wanted)| *wanted == "*" || part == wanted)
+            .all(|(part, wanted)| match wanted.strip_suffix('*') {
+                Some(start) => part
+                    .strip_prefix(start)
+                    .is_some_and(|rest| !rest.is_empty()),
+                None => part == wanted,
+            })
 }
 
 fn in_sandbox(source: &str) -> bool {
@@ -355,5 +368,26 @@ mod tests {
             MountGroup::of("/var/run/secrets/kubernetes.io/serviceaccount", config_map),
             None
         );
+    }
+
+    #[test]
+    fn a_service_accounts_folder_is_filled_by_the_cluster_alone() {
+        let at = |volume: &str| {
+            let source = format!("/var/lib/kubelet/pods/4c1e/volumes/{volume}");
+            MountGroup::of("/var/run/secrets/kubernetes.io/serviceaccount", &source)
+        };
+        assert_eq!(
+            at("kubernetes.io~projected/kube-api-access-x7k2p"),
+            Some(MountGroup::Kubernetes)
+        );
+        for volume in [
+            "kubernetes.io~projected/mine",
+            "kubernetes.io~projected/kube-api-access-",
+            "kubernetes.io~projected/kube-api-access-x7k2p/below",
+            "kubernetes.io~configmap/kube-api-access-x7k2p",
+            "kubernetes.io~empty-dir/kube-api-access-x7k2p",
+        ] {
+            assert_eq!(at(volume), None, "{volume}");
+        }
     }
 }

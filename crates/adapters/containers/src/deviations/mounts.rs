@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use estate::MountGroup;
 use evidence::Deviation;
 
 use super::Platform;
@@ -27,9 +28,7 @@ pub(crate) fn is_platform(mount: &Mount, platform: &Platform<'_>) -> bool {
         .any(|own| own.source == mount.source && own.destination == mount.destination);
     let file = PLATFORM_FILES.iter().any(|(destination, origins)| {
         *destination == mount.destination
-            && origins
-                .iter()
-                .any(|origin| origin.holds(&mount.source, platform))
+            && origins.iter().any(|origin| origin.holds(mount, platform))
     });
     simple && (own || file)
 }
@@ -165,14 +164,15 @@ const BIND_OPTIONS: &[&str] = &[
 enum Origin {
     /// The pod's sandbox, kept by containerd.
     Sandbox(&'static str),
-    /// A pod's folder, kept by the kubelet.
+    /// A pod's folder, kept by the kubelet: not a volume in it that the pod's author fills.
     Kubelet,
     /// The host's own file, for a container in the host's network.
     Host(&'static str),
 }
 
 impl Origin {
-    fn holds(&self, source: &str, platform: &Platform<'_>) -> bool {
+    fn holds(&self, mount: &Mount, platform: &Platform<'_>) -> bool {
+        let source = mount.source.as_str();
         let climbs = source.split('/').any(|part| part == "..");
         match self {
             Self::Sandbox(file) => {
@@ -181,7 +181,11 @@ impl Origin {
                     && source.contains(SANDBOXES)
                     && source.rsplit('/').next() == Some(file)
             }
-            Self::Kubelet => platform.cri && !climbs && source.starts_with(KUBELET_PODS),
+            Self::Kubelet => {
+                platform.cri
+                    && source.starts_with(KUBELET_PODS)
+                    && MountGroup::of(&mount.destination, source) == Some(MountGroup::Kubernetes)
+            }
             Self::Host(file) => source == *file,
         }
     }

@@ -256,6 +256,48 @@ fn a_pods_files_are_the_platforms_only_under_cri_and_from_their_places() {
 }
 
 #[test]
+fn what_a_pods_author_fills_is_no_platform_file() {
+    let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let judge = |destination: &str, below: &str| {
+        let source = format!("/var/lib/kubelet/pods/1/{below}");
+        let bind = json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", "ro"]});
+        let found = judged(true, |spec| push(spec, "/mounts", bind));
+        (found, vec![mount(destination, &source)])
+    };
+    for (destination, below) in [
+        (
+            account,
+            "volumes/kubernetes.io~projected/kube-api-access-x7k2p",
+        ),
+        ("/etc/hosts", "etc-hosts"),
+        ("/dev/termination-log", "containers/app/4f1c"),
+    ] {
+        assert_eq!(judge(destination, below).0, [], "{below}");
+    }
+    for (destination, below) in [
+        (
+            account,
+            "volumes/kubernetes.io~configmap/kube-api-access-x7k2p",
+        ),
+        (
+            account,
+            "volumes/kubernetes.io~empty-dir/kube-api-access-x7k2p",
+        ),
+        (account, "volumes/kubernetes.io~projected/mine"),
+        (account, "volume-subpaths/kube-api-access-x7k2p/app/0"),
+        (account, "etc-hosts"),
+        ("/etc/hosts", "volumes/kubernetes.io~configmap/hosts"),
+        (
+            "/dev/termination-log",
+            "volumes/kubernetes.io~host-path/log",
+        ),
+    ] {
+        let (found, expected) = judge(destination, below);
+        assert_eq!(found, expected, "{below}");
+    }
+}
+
+#[test]
 fn user_cwd_terminal_hooks_and_powers_are_told() {
     let cases: [(Change, Deviation); 9] = [
         (
