@@ -23,7 +23,7 @@ pub(crate) async fn listen(
     let local = LocalDoor::bind(&config.socket).await?;
     doors.spawn(local.serve(Arc::clone(&api), Limits::default()));
     if let Some(address) = config.http {
-        let (chain, key) = super::server::server_certificate(config, server)?;
+        let (chain, key) = super::certificate::of_server(config, server)?;
         let now = Arc::new(|| SystemClock.timestamp());
         let remote = RemoteDoor::bind(address, server.root_der(), chain, key, now).await?;
         doors.spawn(remote.serve(api, Limits::default()));

@@ -5,9 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use accounts::EstateAccounts;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use rcgen::KeyPair;
 use rpc::{listener::Door, nodes::NodeService};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use server::{Parts, Server, genesis, keyring, ports::KeyRow};
 use store::{Create, SqliteStore};
 
@@ -199,7 +197,7 @@ async fn listen_for_nodes(
     config: &ServerConfig,
     server: &Arc<Server<SqliteStore, EstateAccounts>>,
 ) -> anyhow::Result<tokio::task::JoinHandle<Result<(), tonic::transport::Error>>> {
-    let (chain, key) = server_certificate(config, server)?;
+    let (chain, key) = super::certificate::of_server(config, server)?;
     let root = server.root_der().to_vec();
     let now = Arc::new(|| SystemClock.timestamp());
     let door = Door::new(config.trust_domain.clone(), &root, chain, key, now)?;
@@ -213,20 +211,6 @@ async fn listen_for_nodes(
         .add_service(service)
         .serve_with_incoming(incoming);
     Ok(tokio::spawn(serving))
-}
-
-/// A fresh key for each start; its certificate names what `names` says and the server's SPIFFE id.
-pub(crate) fn server_certificate(
-    config: &ServerConfig,
-    server: &Server<SqliteStore, EstateAccounts>,
-) -> anyhow::Result<(Vec<Vec<u8>>, PrivateKeyDer<'static>)> {
-    let key = KeyPair::generate()?;
-    let spki = jose::Jwk::from_ec_point(jose::Curve::P256, key.public_key_raw())?.to_spki_der()?;
-    let chain = server.server_certificate(&config.names, &spki)?;
-    Ok((
-        chain,
-        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
-    ))
 }
 
 const DEFAULT_CONFIG: &str = "/etc/bailiwick/server.toml";

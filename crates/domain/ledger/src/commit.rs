@@ -1,11 +1,14 @@
 //! The release path's third step: a verdict goes in, and only what is durable comes out as a proof.
 
+mod fields;
+
 use std::sync::Arc;
 
 use estate::{Digest, Epoch, SecretName, Timestamp};
 use evidence::{NodeFacts, VerifiedAttestation, WorkloadFacts};
 use policy::{Basis, ConnectionPermit, Denial, DenialReason, Kind, Permit, Subject, Verdict};
 
+use self::fields::{basis_fields, node_fields, subject_fields};
 use crate::{
     Commitment, Draft, Effect, Entropy, Entry, EntryId, Guard, Journal, JournalError, Written,
     rows::NodeRow,
@@ -334,72 +337,6 @@ impl<J: Journal> Ledger<J> {
         );
         basis_fields(draft, denial.basis, entropy)
     }
-}
-
-fn basis_fields(draft: Draft, basis: Basis, entropy: &dyn Entropy) -> Draft {
-    draft.with("policy", basis.policy.0, entropy).with(
-        "estate",
-        basis.estate.0.to_string(),
-        entropy,
-    )
-}
-
-fn node_fields(draft: Draft, node: &NodeFacts, entropy: &dyn Entropy) -> Draft {
-    draft
-        .with("node", node.name.to_string(), entropy)
-        .with_some(
-            "cluster",
-            node.cluster.as_ref().map(ToString::to_string),
-            entropy,
-        )
-        .with_some(
-            "location",
-            node.location.as_ref().map(ToString::to_string),
-            entropy,
-        )
-        .with("assurance", node.assurance.level(), entropy)
-        .with_some("boot", node.boot.as_ref().map(ToString::to_string), entropy)
-        .with_some("quotedAt", node.quoted_at.map(|at| at.to_string()), entropy)
-}
-
-fn subject_fields(
-    draft: Draft,
-    node: &NodeFacts,
-    workload: Option<&WorkloadFacts>,
-    entropy: &dyn Entropy,
-) -> Draft {
-    let draft = node_fields(draft, node, entropy);
-    let Some(workload) = workload else {
-        return draft;
-    };
-    let image = workload.image.as_ref();
-    draft
-        .with_some(
-            "image",
-            image.map(|image| image.config.to_string()),
-            entropy,
-        )
-        .with_some(
-            "exe",
-            workload.exe.as_ref().map(|exe| exe.digest.to_string()),
-            entropy,
-        )
-        .with_some(
-            "container",
-            workload
-                .container
-                .as_ref()
-                .map(|container| container.id.clone()),
-            entropy,
-        )
-        .with_some(
-            "pod",
-            workload
-                .pod
-                .as_ref()
-                .map(|pod| format!("{}/{}", pod.namespace, pod.name)),
-            entropy,
-        )
 }
 
 /// The server's use of a connection secret, on record. Only [`Ledger::commit_connection`] makes one.
