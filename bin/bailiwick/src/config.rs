@@ -83,6 +83,9 @@ pub(crate) struct AgentConfig {
     pub(crate) workload_mounts: Vec<String>,
     /// Socket for the runtime's decoders, root only.
     pub(crate) key_socket: PathBuf,
+    /// Programs that may ask for image keys when the runtime starts them, told by their content; absent: this program. Name
+    /// programs, not scripts: a script's program is its interpreter.
+    pub(crate) decoders: Option<Vec<PathBuf>>,
     /// Checkpoint verifier key of the ledger; absent: the one of the first admission, from then on for ever.
     pub(crate) ledger_key: Option<String>,
     /// Whether a lab's server is accepted.

@@ -84,7 +84,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
         async move { containers.watch().await }
     });
     let checkpoints = Arc::new(FileCheckpoints::at(config.state.join("checkpoint")));
-    let probe = NodeProbe::<Caller>::new(containers);
+    let probe = probe(&config, containers).await?;
     let agent = Agent::build(
         settings(&config)?,
         connector,
@@ -216,6 +216,30 @@ fn runtime(config: &AgentConfig) -> RuntimeConfig {
     }
 }
 
+/// The agent's eyes. A decoder that was named and isn't there is an error; this program itself may lie where it can't be told
+/// from others, and other work goes on without decoders.
+async fn probe(config: &AgentConfig, containers: Containers) -> anyhow::Result<NodeProbe<Caller>> {
+    let probe = NodeProbe::new(containers, decoders(config)?);
+    match probe.read_decoders().await {
+        Err(error) if config.decoders.is_some() => return Err(error.into()),
+        Err(error) => eprintln!("warning: no decoder gets image keys: {error}"),
+        Ok(()) => {}
+    }
+    Ok(probe)
+}
+
+/// Programs that may ask for image keys.
+fn decoders(config: &AgentConfig) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(decoders) = &config.decoders else {
+        let own = std::env::current_exe().context("this program does not know where it lies")?;
+        return Ok(vec![own]);
+    };
+    if let Some(path) = decoders.iter().find(|path| !path.is_absolute()) {
+        bail!("`{}` in `decoders` is not an absolute path", path.display());
+    }
+    Ok(decoders.clone())
+}
+
 fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -226,3 +250,41 @@ fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
 }
 
 const DEFAULT_CONFIG: &str = "/etc/bailiwick/agent.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoders_of(line: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let text = format!(
+            r#"
+            node = "n1"
+            trust_domain = "example.lab"
+            servers = []
+            roots = "/roots.pem"
+            state = "/state"
+            containerd = "/containerd.sock"
+            workload_socket = "/agent.sock"
+            key_socket = "/key.sock"
+            {line}
+            [attestor]
+            kind = "join-token"
+            token_file = "/token"
+            "#
+        );
+        decoders(&toml::from_str(&text)?)
+    }
+
+    #[test]
+    fn decoders_are_what_is_configured_and_else_this_very_program() {
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(decoders_of("").unwrap(), [own]);
+        let two = decoders_of(r#"decoders = ["/usr/bin/bailiwick", "/opt/ctd-decoder"]"#);
+        assert_eq!(
+            two.unwrap(),
+            ["/usr/bin/bailiwick", "/opt/ctd-decoder"].map(PathBuf::from)
+        );
+        assert!(decoders_of("decoders = []").unwrap().is_empty());
+        assert!(decoders_of(r#"decoders = ["bailiwick"]"#).is_err());
+    }
+}

@@ -38,7 +38,7 @@ use crate::exe::Hashes;
 use crate::image::SeenImages;
 use crate::marks::Marks;
 
-pub use crate::probe::NodeProbe;
+pub use crate::probe::{DecoderError, NodeProbe};
 
 /// How to reach the runtime, and what this platform adds to every container.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent::ports::{Probe, ProbeError};
@@ -18,16 +18,67 @@ use crate::{Containers, MeasureError, Subject, locate};
 /// Measures callers of the kind `S`.
 pub struct NodeProbe<S> {
     containers: Containers,
+    decoders: Arc<[PathBuf]>,
     callers: PhantomData<fn(S)>,
 }
 
+/// A program that is named as a decoder can't be told from others. Fault: the configuration, or whoever removed the file.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` can't be used as a decoder's program: {why}", .path.display())]
+pub struct DecoderError {
+    /// The program.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub why: String,
+}
+
 impl<S> NodeProbe<S> {
-    /// Sees what this containerd runs.
-    pub fn new(containers: Containers) -> Self {
+    /// Sees what this containerd runs. Image keys are for these programs alone, told by their content: a copy elsewhere is
+    /// the same program.
+    pub fn new(containers: Containers, decoders: Vec<PathBuf>) -> Self {
         Self {
             containers,
+            decoders: decoders.into(),
             callers: PhantomData,
         }
+    }
+
+    /// Reads the decoders' programs, so that a wrong path is known before a decoder asks and the first need not wait. One that
+    /// is replaced is read again when it is needed.
+    ///
+    /// # Errors
+    /// [`DecoderError`], for the first that can't be read.
+    pub async fn read_decoders(&self) -> Result<(), DecoderError> {
+        for path in self.decoders.iter() {
+            let failed = |why: String| DecoderError {
+                path: path.clone(),
+                why,
+            };
+            match self.digest_of(path.clone()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(failed(NO_PROGRAM.to_owned())),
+                Err(error) => return Err(failed(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest of a program of the host; hashed again when its inode, size or times are others.
+    async fn digest_of(&self, path: PathBuf) -> io::Result<Option<Digest>> {
+        let hashes = Arc::clone(&self.containers.hashes);
+        let hashed = tokio::task::spawn_blocking(move || hashes.of_host_file(&File::open(path)?));
+        hashed.await.map_err(io::Error::other).flatten()
+    }
+
+    /// What can't be read is nobody's program.
+    async fn is_decoder(&self, digest: Digest) -> bool {
+        for path in self.decoders.iter() {
+            match self.digest_of(path.clone()).await {
+                Ok(Some(known)) if known == digest => return true,
+                _ => {}
+            }
+        }
+        false
     }
 }
 
@@ -49,7 +100,7 @@ impl<S: Subject + 'static> Probe for NodeProbe<S> {
         uses.map_err(|error| ProbeError::Runtime(told(&error)))
     }
 
-    /// A decoder is root and a child of the very process that answers on the runtime's socket.
+    /// A decoder is root, a child of the very process that answers on the runtime's socket, and a program that is named as one.
     async fn decoder(&self, caller: &S) -> Result<Digest, ProbeError> {
         let refused = |why: &str| ProbeError::Caller(why.to_owned());
         if caller.uid() != 0 {
@@ -64,24 +115,25 @@ impl<S: Subject + 'static> Probe for NodeProbe<S> {
                 "only the runtime's own children may ask for image keys",
             ));
         }
-        let hashes = Arc::clone(&self.containers.hashes);
-        let hashed = tokio::task::spawn_blocking(move || {
-            let exe = File::open(Path::new("/proc").join(pid.to_string()).join("exe"))?;
-            hashes.of_host_file(&exe)
-        });
-        let digest = hashed
+        let exe = Path::new("/proc").join(pid.to_string()).join("exe");
+        let digest = self
+            .digest_of(exe)
             .await
-            .map_err(io::Error::other)
-            .flatten()
             .map_err(|error| ProbeError::Caller(format!("its program can't be read: {error}")))?;
         if !caller.still_alive() {
             return Err(refused("it has ended"));
         }
-        digest.ok_or_else(|| {
-            refused("its program is too large, or on a file system that can't be trusted")
-        })
+        let digest = digest.ok_or_else(|| refused(&format!("its program is {NO_PROGRAM}")))?;
+        if !self.is_decoder(digest).await {
+            return Err(refused(
+                "its program is none of the decoders that this node's agent is configured with",
+            ));
+        }
+        Ok(digest)
     }
 }
+
+const NO_PROGRAM: &str = "no file, too large, or on a file system that can't be trusted";
 
 /// The process that listens on a socket.
 fn serving(socket: &Path) -> io::Result<u32> {
@@ -132,38 +184,128 @@ mod tests {
         }
     }
 
-    async fn decoder(socket: &Path, pid: u32, uid: u32) -> Result<Digest, ProbeError> {
+    async fn decoder(
+        socket: &Path,
+        programs: &[&Path],
+        pid: u32,
+        uid: u32,
+    ) -> Result<Digest, ProbeError> {
         let containers = Containers::new(Config {
             socket: socket.to_owned(),
             platform_mounts: Vec::new(),
             runtime_binaries: Vec::new(),
         });
-        let probe: NodeProbe<Caller> = NodeProbe::new(containers.unwrap());
+        let programs = programs.iter().map(|path| path.to_path_buf()).collect();
+        let probe: NodeProbe<Caller> = NodeProbe::new(containers.unwrap(), programs);
         probe.decoder(&Caller { pid, uid }).await
+    }
+
+    /// This process plays the runtime; its child is whoever asks.
+    struct Played {
+        folder: tempfile::TempDir,
+        socket: PathBuf,
+        child: std::process::Child,
+        program: Vec<u8>,
+        _listener: UnixListener,
+    }
+
+    impl Played {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join("socket");
+            let listener = UnixListener::bind(&socket).unwrap();
+            let child = std::process::Command::new("sleep")
+                .arg("1000")
+                .spawn()
+                .unwrap();
+            // Until `exec`, the child is a copy of this process.
+            let exe = format!("/proc/{}/exe", child.id());
+            let own = std::fs::read_link("/proc/self/exe").unwrap();
+            while std::fs::read_link(&exe).unwrap() == own {
+                std::thread::yield_now();
+            }
+            let program = std::fs::read(exe).unwrap();
+            Self {
+                folder,
+                socket,
+                child,
+                program,
+                _listener: listener,
+            }
+        }
+
+        /// A program in a place of its own.
+        fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+            let path = self.folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        }
+
+        async fn ask(&self, programs: &[&Path]) -> Result<Digest, ProbeError> {
+            decoder(&self.socket, programs, self.child.id(), 0).await
+        }
+    }
+
+    impl Drop for Played {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 
     #[tokio::test]
     async fn a_decoder_is_root_and_a_child_of_whoever_serves_the_socket() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("socket");
-        // This process plays the runtime.
-        let _listener = UnixListener::bind(&socket).unwrap();
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
-            .spawn()
-            .unwrap();
-        let program = std::fs::read(format!("/proc/{}/exe", child.id())).unwrap();
+        let played = Played::start();
+        let (child, copy) = (played.child.id(), played.file("decoder", &played.program));
+        let programs = [copy.as_path()];
 
-        let digest = decoder(&socket, child.id(), 0).await;
-        let by_another_user = decoder(&socket, child.id(), 1000).await;
-        let no_child = decoder(&socket, std::process::id(), 0).await;
-        let no_runtime = decoder(Path::new("/nowhere"), child.id(), 0).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let digest = played.ask(&programs).await;
+        let by_another_user = decoder(&played.socket, &programs, child, 1000).await;
+        let no_child = decoder(&played.socket, &programs, std::process::id(), 0).await;
+        let no_runtime = decoder(Path::new("/nowhere"), &programs, child, 0).await;
 
-        assert!(digest.is_ok_and(|digest| digest == Digest::of(program)));
+        assert!(digest.is_ok_and(|digest| digest == Digest::of(&played.program)));
         assert!(matches!(by_another_user, Err(ProbeError::Caller(_))));
         assert!(matches!(no_child, Err(ProbeError::Caller(_))));
         assert!(matches!(no_runtime, Err(ProbeError::Runtime(_))));
+    }
+
+    #[tokio::test]
+    async fn a_child_of_the_runtime_with_another_program_is_no_decoder() {
+        let played = Played::start();
+        let other = played.file("other", b"a network plug-in, perhaps");
+        let missing = played.folder.path().join("missing");
+        for programs in [vec![], vec![other.as_path()], vec![missing.as_path()]] {
+            let refused = played.ask(&programs).await.unwrap_err().to_string();
+            assert!(refused.contains("none of the decoders"), "{refused}");
+        }
+        let copy = played.file("copy", &played.program);
+        let answer = played.ask(&[&missing, &other, &copy]).await;
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_decoders_program_that_is_replaced_is_read_again() {
+        let played = Played::start();
+        let path = played.file("decoder", b"of the version before");
+        let containers = Containers::new(Config {
+            socket: played.socket.clone(),
+            platform_mounts: Vec::new(),
+            runtime_binaries: Vec::new(),
+        });
+        let probe: NodeProbe<Caller> = NodeProbe::new(containers.unwrap(), vec![path.clone()]);
+        probe.read_decoders().await.unwrap();
+        let caller = Caller {
+            pid: played.child.id(),
+            uid: 0,
+        };
+        assert!(probe.decoder(&caller).await.is_err());
+        let new = played.file("new", &played.program);
+        std::fs::rename(new, &path).unwrap();
+        assert!(probe.decoder(&caller).await.is_ok());
+        std::fs::remove_file(&path).unwrap();
+        assert!(probe.decoder(&caller).await.is_err());
+        let error = probe.read_decoders().await.unwrap_err();
+        assert!(error.to_string().contains("decoder"), "{error}");
     }
 }

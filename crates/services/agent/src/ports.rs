@@ -263,7 +263,8 @@ pub trait Probe: Send + Sync + 'static {
         &self,
         layer: Digest,
     ) -> impl Future<Output = Result<Vec<LayerUse>, ProbeError>> + Send;
-    /// The digest of the caller's executable if it is root, and its parent is the runtime: a decoder.
+    /// The digest of the caller's executable if it is root, its parent is the runtime, and its program is one of those that
+    /// are named as decoders.
     fn decoder(
         &self,
         caller: &Self::Caller,
