@@ -152,6 +152,15 @@ impl Context {
     ///
     /// # Errors
     /// A usage error without one.
+    /// The ledger's key, where one was given.
+    pub(crate) fn pinned_ledger(&self) -> Option<&VerifierKey> {
+        self.ledger_key.as_ref()
+    }
+
+    /// The ledger's key, which the command can't do without.
+    ///
+    /// # Errors
+    /// [`CommandError`]
     pub(crate) fn ledger_key(&self) -> Result<&VerifierKey, CommandError> {
         self.ledger_key.as_ref().ok_or_else(|| {
             CommandError::usage("a receipt proves something only with the ledger's key")
@@ -175,7 +184,7 @@ fn read_config(given: Option<&Path>) -> Result<ConnectionFile, CommandError> {
 }
 
 /// The key itself, which has two plus signs, or a file with it.
-fn read_ledger_key(text: &str) -> Result<VerifierKey, CommandError> {
+pub(crate) fn read_ledger_key(text: &str) -> Result<VerifierKey, CommandError> {
     let key = if text.matches('+').count() >= 2 {
         text.to_owned()
     } else {

@@ -1,7 +1,8 @@
 //! `bailiwick image encrypt|decrypt|inspect`.
 
+mod recipients;
+
 use std::{
-    fs,
     io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
@@ -9,17 +10,16 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use images::{
     DecryptOptions, ImageReport, LayerReport, Progress, RecipientReport, Recipients, Unbound,
-    UnknownPacking, opener_of_key_files,
+    UnknownPacking,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use oci_crypt::PacketOpener;
 use registry::{Options, Reference, auth_file_candidates, open_source, open_target};
 
-use crate::system::SystemClock;
+use self::recipients::{opener, read_recipients};
 
 /// Encrypts, decrypts and looks at container images.
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ enum ImageCommand {
         /// Fingerprint of the trust domain's root, as `bailiwick server init` printed it.
         #[arg(long)]
         root_pin: Option<custody::RootPin>,
+        /// The ledger's key, or a file with it: key documents must show that their key was announced there.
+        #[arg(long, value_name = "KEY|FILE")]
+        ledger_key: Option<String>,
         #[command(flatten)]
         registries: RegistryArgs,
     },
@@ -134,9 +137,17 @@ fn work(command: ImageCommand) -> anyhow::Result<()> {
             recipients,
             key_documents,
             root_pin,
+            ledger_key,
             registries,
         } => {
-            let recipients = read_recipients(&recipients, &key_documents, root_pin)?;
+            let ledger = ledger_key
+                .as_deref()
+                .map(crate::connection::read_ledger_key);
+            let ledger = ledger
+                .transpose()
+                .map_err(|error| anyhow::anyhow!("{error}"))?;
+            let recipients =
+                read_recipients(&recipients, &key_documents, root_pin, ledger.as_ref())?;
             encrypt(&source, &target, &recipients, &registries.options())
         }
         ImageCommand::Decrypt {
@@ -305,54 +316,6 @@ fn show_layer(layer: &LayerReport) {
 
 fn or_none(text: &str) -> &str {
     if text.is_empty() { "(none)" } else { text }
-}
-
-fn read_recipients(
-    named: &[String],
-    documents: &[PathBuf],
-    pin: Option<custody::RootPin>,
-) -> anyhow::Result<Recipients> {
-    let mut recipients = Recipients::new();
-    let mut documents = documents.iter();
-    for recipient in named {
-        match recipient.split_once(':') {
-            Some(("jwe", file)) => {
-                let key = fs::read(file).with_context(|| format!("can't read `{file}`"))?;
-                recipients
-                    .add_public_key(&key)
-                    .with_context(|| format!("`{file}` is refused"))?;
-            }
-            Some(("bailiwick", image)) => {
-                let path = documents.next().with_context(|| {
-                    format!("recipient `{recipient}` needs `--key-document`; `bailiwick image key {image}` fetches it")
-                })?;
-                let pin = pin.context("`--root-pin` is needed: whoever could swap the key document would read the image")?;
-                let text = fs::read_to_string(path)
-                    .with_context(|| format!("can't read `{}`", path.display()))?;
-                recipients
-                    .add_authority(&text, image, pin, SystemClock.timestamp())
-                    .with_context(|| format!("`{}` is refused", path.display()))?;
-            }
-            _ => bail!(
-                "recipient `{recipient}` is not known: `jwe:FILE` and `bailiwick:IMAGE-SET` are"
-            ),
-        }
-    }
-    if documents.next().is_some() {
-        bail!("more `--key-document` than `bailiwick:` recipients");
-    }
-    Ok(recipients)
-}
-
-fn opener(files: &[PathBuf]) -> anyhow::Result<oci_crypt::JweOpener> {
-    let mut keys = Vec::new();
-    for path in files {
-        let key = fs::read(path).with_context(|| format!("can't read `{}`", path.display()))?;
-        opener_of_key_files([key.as_slice()])
-            .with_context(|| format!("`{}` is refused", path.display()))?;
-        keys.push(zeroize::Zeroizing::new(key));
-    }
-    Ok(opener_of_key_files(keys.iter().map(|key| key.as_slice()))?)
 }
 
 /// A bar on a terminal; on Ctrl-C the work is told to stop, so that nothing half-written stays.

@@ -45,6 +45,11 @@ pub(crate) async fn run(args: ImageKeyArgs) -> Result<Exit, CommandError> {
         .map_err(|error| {
             CommandError::unverified("the image set's key is not used").caused_by(&error)
         })?;
+    if let Some(ledger) = context.pinned_ledger() {
+        document.verify_announced(ledger).map_err(|error| {
+            CommandError::unverified("the image set's key is not used").caused_by(&error)
+        })?;
+    }
     if document.resource != args.name.as_str() {
         let message = format!(
             "the server sent the key of `{}`, not of `{}`",

@@ -190,7 +190,8 @@ const NOBODY: &[Role] = &[];
 const SEARCH: &[Query] = &[Many("field"), Once("since"), Once("until"), Once("limit")];
 
 use ActKind::{
-    AdminRead, AuditRead, EstateApply, LeaseEnd, NodeBan, NodeToken, PersonCertificate, SecretPut,
+    AdminRead, AuditRead, EstateApply, KeyDocument, LeaseEnd, NodeBan, NodeToken,
+    PersonCertificate, SecretPut,
 };
 use Authentication::{Known, Public};
 use Method::{Get, Post, Put};
@@ -211,8 +212,8 @@ pub static ENDPOINTS: [Endpoint; 27] = [
     row(Get,  "/v1/secrets",                 Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Secrets),
     row(Get,  "/v1/secrets/{*name}",         Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Secret),
     row(Put,  "/v1/secrets/{*name}",         Known,  KEEPERS,   Some(SecretPut),         &[],            Call::PutSecret),
-    row(Get,  "/v1/datasets/{name}/key",     Known,  EVERYBODY, Some(AdminRead),         &[],            Call::DataSetKey),
-    row(Get,  "/v1/images/{name}/key",       Known,  EVERYBODY, Some(AdminRead),         &[],            Call::ImageKey),
+    row(Get,  "/v1/datasets/{name}/key",     Known,  EVERYBODY, Some(KeyDocument),         &[],            Call::DataSetKey),
+    row(Get,  "/v1/images/{name}/key",       Known,  EVERYBODY, Some(KeyDocument),         &[],            Call::ImageKey),
     row(Get,  "/v1/leases",                  Known,  EVERYBODY, Some(AdminRead),         &[Once("all")], Call::Leases),
     row(Post, "/v1/leases/{id}/revoke",      Known,  REVOKERS,  Some(LeaseEnd),          &[],            Call::Revoke),
     row(Post, "/v1/policy/who-can",          Known,  EVERYBODY, Some(AdminRead),         &[],            Call::WhoCan),

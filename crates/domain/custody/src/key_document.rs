@@ -8,6 +8,7 @@ use estate::{DataSetName, Digest, Timestamp};
 use hpke_xwing::{PublicKey, Suite};
 use jose::{Expected, Header, Jwk, Signer, VerifyingKey, sign_compact, verify_compact};
 use serde::{Deserialize, Serialize};
+use tlog::{Receipt, VerifierKey};
 
 /// What a key is for; each use has its own key pair, `info` and document type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +50,21 @@ pub struct KeyDocument {
     pub nbf: i64,
     /// Not after, seconds since 1970.
     pub exp: i64,
-    /// tlog-proof of the leaf that announced the key, where there is one.
+    /// The leaf that announced the key, with its proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<String>,
+    pub receipt: Option<Announcement>,
+}
+
+/// The leaf that says which key a document is about: who swaps a key has to show it to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announcement {
+    /// The leaf, JSON text.
+    pub leaf: String,
+    /// Its disclosures.
+    pub disclosures: Vec<String>,
+    /// tlog-proof text.
+    pub proof: String,
 }
 
 /// SHA-256 of the root key's SubjectPublicKeyInfo: what a client pins.
@@ -103,6 +116,9 @@ pub enum KeyDocumentError {
     /// Fault: none; a clock is wrong.
     #[error("the key document is not valid before {0}")]
     NotYet(Timestamp),
+    /// Fault: whoever sent the document: the ledger does not know of it.
+    #[error("the key document's receipt does not show that its key was announced")]
+    NotAnnounced,
     /// Fault: this machine.
     #[error("the key document can't be signed")]
     NotSigned,
@@ -190,6 +206,34 @@ impl KeyDocument {
             .map_err(|_| KeyDocumentError::Malformed)?;
         claims.check(now)?;
         Ok(claims)
+    }
+
+    /// Demands that the ledger whose checkpoints `ledger` verifies holds a leaf about exactly this key.
+    ///
+    /// # Errors
+    /// [`KeyDocumentError::NotAnnounced`]
+    pub fn verify_announced(&self, ledger: &VerifierKey) -> Result<(), KeyDocumentError> {
+        let shown = self.receipt.as_ref().and_then(|receipt| {
+            let proof = Receipt::parse(&receipt.proof).ok()?;
+            proof
+                .verify(tlog::leaf_hash(receipt.leaf.as_bytes()), ledger)
+                .ok()?;
+            let leaf = ledger::Leaf::parse(receipt.leaf.as_bytes()).ok()?;
+            leaf.disclose(&receipt.disclosures).ok()
+        });
+        let values = shown.ok_or(KeyDocumentError::NotAnnounced)?;
+        let says = |name: &str, value: &str| {
+            values
+                .iter()
+                .any(|shown| shown.name == name && shown.value == value)
+        };
+        match says("kind", "key-document")
+            && says("keyId", &self.key_id)
+            && says("resource", &self.resource)
+        {
+            true => Ok(()),
+            false => Err(KeyDocumentError::NotAnnounced),
+        }
     }
 
     /// The key, parsed.

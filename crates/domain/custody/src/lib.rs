@@ -8,5 +8,5 @@ pub mod sealed;
 
 pub use custody::{Custody, CustodyError, KeyPurpose, OpenedPacket, Released, Undelivered};
 pub use kek::{Kek, KekError};
-pub use key_document::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
+pub use key_document::{Announcement, KeyDocument, KeyDocumentError, KeyUse, RootPin};
 pub use sealed::{ReleaseInfo, SealError, open_release, seal_secret, secret_aad};

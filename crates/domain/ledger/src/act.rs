@@ -53,6 +53,8 @@ pub enum ActKind {
     LeaseEnd,
     /// The server used a connection secret.
     ConnectionUse,
+    /// A key document was given out: which key it is about stands in the leaf.
+    KeyDocument,
     /// Somebody read the trail.
     AuditRead,
     /// Somebody read something else that is worth a leaf.
@@ -82,6 +84,7 @@ impl ActKind {
             Self::LeaseGranted => "lease-granted",
             Self::LeaseEnd => "lease-end",
             Self::ConnectionUse => "connection-use",
+            Self::KeyDocument => "key-document",
             Self::AuditRead => "audit-read",
             Self::AdminRead => "admin-read",
             Self::PersonCertificate => "person-certificate",

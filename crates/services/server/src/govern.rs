@@ -5,6 +5,7 @@ mod versions;
 
 use std::sync::Arc;
 
+use custody::Announcement;
 use estate::{
     Change, ChangeRecord, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion,
     SecretName, Verb,
@@ -207,10 +208,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`GovernError`]
-    pub async fn image_key_document(&self, set: &ImageSetName) -> Result<String, GovernError> {
+    pub async fn image_key_document(
+        &self,
+        set: &ImageSetName,
+        actor: Actor,
+    ) -> Result<(String, Commitment), GovernError> {
         let world = self.world();
         let found = world.estate.image_set(set).map(|set| set.dataset.clone());
-        self.key_document(keyring::IMAGE, set.as_str(), found, "image set")
+        self.key_document(keyring::IMAGE, set.as_str(), found, "image set", actor)
             .await
     }
 
@@ -218,36 +223,52 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ///
     /// # Errors
     /// [`GovernError`]
-    pub async fn dataset_key_document(&self, dataset: &DataSetName) -> Result<String, GovernError> {
+    pub async fn dataset_key_document(
+        &self,
+        dataset: &DataSetName,
+        actor: Actor,
+    ) -> Result<(String, Commitment), GovernError> {
         let world = self.world();
         let found = world
             .estate
             .dataset(dataset)
             .map(|dataset| dataset.name.clone());
-        self.key_document(keyring::DATASET, dataset.as_str(), found, "data set")
+        self.key_document(keyring::DATASET, dataset.as_str(), found, "data set", actor)
             .await
     }
 
+    /// Announces the key in the ledger, and signs what then says so itself.
     async fn key_document(
         &self,
         purpose: &'static str,
         name: &str,
         dataset: Option<DataSetName>,
         kind: &'static str,
-    ) -> Result<String, GovernError> {
+        actor: Actor,
+    ) -> Result<(String, Commitment), GovernError> {
         let missing = || GovernError::NotFound {
             kind,
             name: name.to_owned(),
         };
         let dataset = dataset.ok_or_else(missing)?;
         let row = self.store.key(purpose, name).await?.ok_or_else(missing)?;
-        Ok(keyring::document(
-            &self.keyring,
-            &self.custody(),
-            &row,
-            &dataset,
-            self.now(),
-        )?)
+        let (keyring, custody) = (&self.keyring, self.custody());
+        let (usage, mut document) =
+            keyring::document(keyring, &custody, &row, &dataset, self.now())?;
+        let act = Act::new(ActKind::KeyDocument, actor)
+            .field("resource", name)
+            .field("dataset", dataset.to_string())
+            .field("keyId", document.key_id.clone());
+        let commitment = self.ledger.record(act).await?.commitment().clone();
+        let entry = self.store.entry(commitment.index).await?;
+        document.receipt = entry.map(|entry| Announcement {
+            leaf: entry.leaf,
+            disclosures: entry.disclosures,
+            proof: commitment.receipt.clone(),
+        });
+        let root = &keyring.root;
+        let signed = document.sign(usage, root.public_jwk(), root);
+        Ok((signed.map_err(KeyringError::from)?, commitment))
     }
 
     /// A person's client certificate, for a key made by the caller.

@@ -229,7 +229,7 @@ async fn ensure<S: Store>(
         .map_err(KeyringError::from)
 }
 
-/// The signed key document of an image set or data set.
+/// What the key document of an image set or data set says, unsigned.
 ///
 /// # Errors
 /// [`KeyringError`]
@@ -239,7 +239,7 @@ pub fn document(
     row: &KeyRow,
     dataset: &estate::DataSetName,
     now: Timestamp,
-) -> Result<String, KeyringError> {
+) -> Result<(KeyUse, KeyDocument), KeyringError> {
     let damaged = || KeyringError::Damaged(row.name.clone());
     let suite: Suite = row.algorithm.parse().map_err(|_| damaged())?;
     let key = PublicKey::from_bytes(suite, &row.public).map_err(|_| damaged())?;
@@ -254,7 +254,7 @@ pub fn document(
     }
     let authority = format!("spiffe://{}", keyring.authority.trust_domain());
     let nbf = now.as_seconds() - 60;
-    let claims = KeyDocument::new(
+    let document = KeyDocument::new(
         &authority,
         &row.name,
         dataset,
@@ -262,7 +262,7 @@ pub fn document(
         nbf,
         nbf + DOCUMENT_LIFE_SECONDS,
     );
-    Ok(claims.sign(usage, keyring.root.public_jwk(), &keyring.root)?)
+    Ok((usage, document))
 }
 
 /// Key id of a document's or row's public key, for people to compare.

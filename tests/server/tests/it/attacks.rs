@@ -128,7 +128,11 @@ async fn a_database_with_live_leases_is_not_forgotten_or_moved() {
 async fn nobody_swaps_a_public_key_in_the_database() {
     let house = house().await;
     let (set, dataset) = ("medrec".parse().unwrap(), "records".parse().unwrap());
-    house.server.image_key_document(&set).await.unwrap();
+    house
+        .server
+        .image_key_document(&set, Actor::LocalRoot)
+        .await
+        .unwrap();
     house
         .edit(
             "UPDATE wrapped_key SET public = (SELECT public FROM wrapped_key WHERE purpose = 'dataset')
@@ -136,10 +140,18 @@ async fn nobody_swaps_a_public_key_in_the_database() {
         )
         .await;
     assert!(
-        house.server.image_key_document(&set).await.is_err(),
+        house
+            .server
+            .image_key_document(&set, Actor::LocalRoot)
+            .await
+            .is_err(),
         "images would be encrypted to whoever edits the database"
     );
-    house.server.dataset_key_document(&dataset).await.unwrap();
+    house
+        .server
+        .dataset_key_document(&dataset, Actor::LocalRoot)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -20,9 +20,10 @@ async fn put(house: &TestServer, name: &str, dataset: &str, value: &[u8]) {
     use server::ports::Clock;
     let signed = house
         .server
-        .dataset_key_document(&dataset.parse().unwrap())
+        .dataset_key_document(&dataset.parse().unwrap(), Actor::LocalRoot)
         .await
-        .unwrap();
+        .unwrap()
+        .0;
     let pin = house.pin().parse().unwrap();
     let document = KeyDocument::verify(&signed, KeyUse::Dataset, pin, house.clock.now()).unwrap();
     let row = seal_secret(&document, &name.parse().unwrap(), 1, value, "test").unwrap();

@@ -212,3 +212,41 @@ async fn nothing_secret_stands_in_the_ledger() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_document_shows_that_its_key_was_announced() {
+    use custody::{KeyDocument, KeyDocumentError, KeyUse};
+    use server::ports::Clock;
+    let house = house().await;
+    let actor = ledger::Actor::LocalRoot;
+    let set = "medrec".parse().unwrap();
+    let (signed, commitment) = house.server.image_key_document(&set, actor).await.unwrap();
+    let pin = house.pin().parse().unwrap();
+    let document = KeyDocument::verify(&signed, KeyUse::Image, pin, house.clock.now()).unwrap();
+    let ledger = house.server.ledger_key().parse().unwrap();
+    document.verify_announced(&ledger).unwrap();
+    let leaf = document.receipt.as_ref().unwrap().leaf.as_bytes();
+    assert_eq!(leaf, commitment.leaf, "the leaf is the one of this answer");
+    let other = tlog::Signer::from_seed("test.lab/hospital", &[9; 32])
+        .unwrap()
+        .verifier_key();
+    let stranger = |document: &KeyDocument, key| document.verify_announced(key);
+    assert_eq!(
+        stranger(&document, &other),
+        Err(KeyDocumentError::NotAnnounced)
+    );
+    let mut swapped = document.clone();
+    swapped.key_id = "0".repeat(64);
+    assert_eq!(
+        stranger(&swapped, &ledger),
+        Err(KeyDocumentError::NotAnnounced)
+    );
+    let silent = KeyDocument {
+        receipt: None,
+        ..document
+    };
+    assert_eq!(
+        stranger(&silent, &ledger),
+        Err(KeyDocumentError::NotAnnounced)
+    );
+}

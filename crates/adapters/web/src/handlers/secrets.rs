@@ -50,8 +50,8 @@ pub(super) async fn dataset_key<S: Store, A: DatabaseAccounts>(
     ask: &Ask,
 ) -> Result<Reply, Failure> {
     let name: DataSetName = ask.parameter("name")?;
-    let commitment = plain_reading(server, ask).await?;
-    let document = server.dataset_key_document(&name).await?;
+    ask.no_body()?;
+    let (document, commitment) = server.dataset_key_document(&name, ask.actor()?).await?;
     Reply::new(wire::KeyDocument { document }, commitment)
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn image_key<S: Store, A: DatabaseAccounts>(
     ask: &Ask,
 ) -> Result<Reply, Failure> {
     let name: ImageSetName = ask.parameter("name")?;
-    let commitment = plain_reading(server, ask).await?;
-    let document = server.image_key_document(&name).await?;
+    ask.no_body()?;
+    let (document, commitment) = server.image_key_document(&name, ask.actor()?).await?;
     Reply::new(wire::KeyDocument { document }, commitment)
 }

@@ -163,9 +163,10 @@ impl House {
         let signed = self
             .kit
             .server
-            .dataset_key_document(&dataset.parse().unwrap())
+            .dataset_key_document(&dataset.parse().unwrap(), ledger::Actor::LocalRoot)
             .await
-            .unwrap();
+            .unwrap()
+            .0;
         let pin = self.kit.pin().parse().unwrap();
         let document =
             KeyDocument::verify(&signed, KeyUse::Dataset, pin, SystemClock.now()).unwrap();

@@ -1,0 +1,69 @@
+//! Who may open an image, and with which keys one is opened: names on the command line, files behind them.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, bail};
+use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
+use images::{Recipients, opener_of_key_files};
+use tlog::VerifierKey;
+
+use crate::system::SystemClock;
+
+/// Those who may open the image. Key documents come in the order of the `bailiwick:` recipients.
+pub(super) fn read_recipients(
+    named: &[String],
+    documents: &[PathBuf],
+    pin: Option<RootPin>,
+    ledger: Option<&VerifierKey>,
+) -> anyhow::Result<Recipients> {
+    let mut recipients = Recipients::new();
+    let mut documents = documents.iter();
+    for recipient in named {
+        match recipient.split_once(':') {
+            Some(("jwe", file)) => {
+                let key = fs::read(file).with_context(|| format!("can't read `{file}`"))?;
+                recipients
+                    .add_public_key(&key)
+                    .with_context(|| format!("`{file}` is refused"))?;
+            }
+            Some(("bailiwick", image)) => {
+                let path = documents.next().with_context(|| {
+                    format!("recipient `{recipient}` needs `--key-document`; `bailiwick image key {image}` fetches it")
+                })?;
+                let pin = pin.context("`--root-pin` is needed: whoever could swap the key document would read the image")?;
+                let text = fs::read_to_string(path)
+                    .with_context(|| format!("can't read `{}`", path.display()))?;
+                if let Some(ledger) = ledger {
+                    announced(&text, pin, ledger)
+                        .with_context(|| format!("`{}` is refused", path.display()))?;
+                }
+                recipients
+                    .add_authority(&text, image, pin, SystemClock.timestamp())
+                    .with_context(|| format!("`{}` is refused", path.display()))?;
+            }
+            _ => bail!(
+                "recipient `{recipient}` is not known: `jwe:FILE` and `bailiwick:IMAGE-SET` are"
+            ),
+        }
+    }
+    if documents.next().is_some() {
+        bail!("more `--key-document` than `bailiwick:` recipients");
+    }
+    Ok(recipients)
+}
+
+fn announced(text: &str, pin: RootPin, ledger: &VerifierKey) -> Result<(), KeyDocumentError> {
+    KeyDocument::verify(text, KeyUse::Image, pin, SystemClock.timestamp())?.verify_announced(ledger)
+}
+
+/// The private keys of these files; none is passed over in silence.
+pub(super) fn opener(files: &[PathBuf]) -> anyhow::Result<oci_crypt::JweOpener> {
+    let mut keys = Vec::new();
+    for path in files {
+        let key = fs::read(path).with_context(|| format!("can't read `{}`", path.display()))?;
+        opener_of_key_files([key.as_slice()])
+            .with_context(|| format!("`{}` is refused", path.display()))?;
+        keys.push(zeroize::Zeroizing::new(key));
+    }
+    Ok(opener_of_key_files(keys.iter().map(|key| key.as_slice()))?)
+}
