@@ -1,16 +1,21 @@
-//! The decoder as containerd starts it: payload on descriptor 3, ciphertext and plaintext through pipes, no agent.
+//! The decoder as containerd starts it: payload on descriptor 3, ciphertext and plaintext through pipes, mostly no agent.
 
 use std::{
     fs,
     io::Write,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
+use evidence::request::LayerUse;
 use jose::jwe::{DecryptionKey, EncryptionKey};
-use oci_crypt::{Bound, Digest, JweWrapper, LayerSealer, SystemRandomness, seal_annotations};
+use oci_crypt::{
+    Binding, Bound, Digest, JweWrapper, LayerSealer, SystemRandomness, seal_annotations,
+};
 use tempfile::TempDir;
+
+use crate::workload::workload;
 
 const TYPE: &str = "application/vnd.oci.image.layer.v1.tar+encrypted";
 
@@ -19,16 +24,37 @@ struct Layer {
     folder: TempDir,
     plain: Vec<u8>,
     ciphertext: Vec<u8>,
+    /// The agent's socket.
+    socket: PathBuf,
 }
 
 fn layer() -> Layer {
+    layer_that_is(|_, _| Bound::Unbound)
+}
+
+/// The only layer of an image with this configuration.
+fn bound_layer(config: &[u8]) -> Layer {
+    layer_that_is(|ciphertext, size| {
+        Bound::Full(Box::new(Binding {
+            ciphertext,
+            size,
+            media_type: TYPE.strip_suffix("+encrypted").unwrap().to_owned(),
+            diff_id: None,
+            index: 0,
+            of: 1,
+            config: Digest::of(config),
+        }))
+    })
+}
+
+fn layer_that_is(bound: impl FnOnce(Digest, u64) -> Bound) -> Layer {
     let plain: Vec<u8> = (0..300_000u32).map(|i| (i / 7) as u8).collect();
     let mut ciphertext = vec![0; plain.len()];
     let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     sealer.update(&plain, &mut ciphertext).unwrap();
     let finished = sealer.finish();
     let (digest, size) = (finished.digest, finished.size);
-    let (public, private) = finished.into_options(Digest::of(&plain), Bound::Unbound);
+    let (public, private) = finished.into_options(Digest::of(&plain), bound(digest, size));
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let key: DecryptionKey = jose::key_file::parse_private(pem.as_bytes()).unwrap();
     let wrapper = JweWrapper::new(vec![EncryptionKey::from_jwk(key.public_jwk()).unwrap()]);
@@ -46,6 +72,7 @@ fn layer() -> Layer {
         folder,
         plain,
         ciphertext,
+        socket: PathBuf::from("/does/not/exist"),
     }
 }
 
@@ -79,12 +106,9 @@ fn decode(
         .arg("sh")
         .arg(program)
         .args(words)
-        .args([
-            "--socket",
-            "/does/not/exist",
-            "--decryption-keys-path",
-            "keys",
-        ])
+        .arg("--socket")
+        .arg(&layer.socket)
+        .args(["--decryption-keys-path", "keys"])
         .current_dir(layer.folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -163,4 +187,49 @@ fn without_a_payload_the_decoder_says_what_is_missing() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn where_an_agent_runs_a_bound_layer_opens_only_where_it_belongs() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = workload();
+    let mut layer = bound_layer(b"config");
+    let listed_in = |configs: &[&str]| {
+        let usage = |config: &&str| LayerUse {
+            manifest: estate::Digest::of("manifest"),
+            config: estate::Digest::of(config),
+            index: 0,
+            of: 1,
+            diff_id: None,
+        };
+        *node.agent.uses.lock().unwrap() = configs.iter().map(usage).collect();
+    };
+    let run = |layer: &Layer| {
+        let output = decode(bailiwick(), &PLUGIN, layer, &layer.ciphertext, "3<payload");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), output.stdout == layer.plain);
+        assert_eq!(output.status.success(), said.is_empty(), "{said}");
+        assert!(output.status.success() || output.stdout.is_empty());
+        said
+    };
+    // No agent, no question.
+    assert_eq!(run(&layer), "");
+    layer.socket = node.key_socket.clone();
+    listed_in(&["config"]);
+    assert_eq!(run(&layer), "");
+    listed_in(&["config", "thief"]);
+    assert!(run(&layer).contains("bound to config"));
+    listed_in(&[]);
+    assert!(run(&layer).contains("no image on this node"));
+    // A socket at which nobody answers.
+    let dead = layer.folder.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    layer.socket = dead;
+    let said = run(&layer);
+    assert!(
+        said.contains("did not say") && said.contains("hint: "),
+        "{said}"
+    );
 }

@@ -10,10 +10,11 @@ use agent::{AgentError, AgentStanding, Delivered, JwtSvid, X509Svid, ports::Outc
 use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
 use evidence::{
     Confirmation, WorkloadFacts,
-    request::{Canonical, LayerDescriptor, LeaseRequest, ReadRequest},
+    request::{Canonical, LayerDescriptor, LayerUse, LeaseRequest, ReadRequest},
 };
 use ledger::{Draft, Entropy};
 use rpc::{
+    key_socket,
     unix::{self, Access},
     workload::{WorkloadAgent, WorkloadSettings, serve},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Generous {
     pub(crate) verifier: Mutex<String>,
     /// A certificate, its key, and the root that is said to have signed it.
     pub(crate) svid: Mutex<Option<Svid>>,
+    /// Where layers are listed.
+    pub(crate) uses: Mutex<Vec<LayerUse>>,
 }
 
 #[derive(Clone)]
@@ -170,6 +173,9 @@ impl WorkloadAgent for Generous {
     ) -> Result<Delivered, AgentError> {
         Err(AgentError::NotAttested)
     }
+    async fn layer_uses(&self, _: &u32, _: Digest) -> Result<Vec<LayerUse>, AgentError> {
+        Ok(self.uses.lock().unwrap().clone())
+    }
     fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
         let bundle = Bundle::new(&"td.lab".parse().unwrap());
         let bundle = match self.svid.lock().unwrap().as_ref() {
@@ -186,6 +192,8 @@ impl WorkloadAgent for Generous {
 pub(crate) struct Workload {
     pub(crate) agent: Arc<Generous>,
     pub(crate) socket: PathBuf,
+    /// For decoders that are root.
+    pub(crate) key_socket: PathBuf,
     _runtime: Runtime,
     _folder: TempDir,
 }
@@ -202,6 +210,7 @@ pub(crate) fn workload() -> Workload {
         denies: Mutex::default(),
         verifier: Mutex::default(),
         svid: Mutex::default(),
+        uses: Mutex::default(),
     });
     let settings = WorkloadSettings::new(Arc::new(|| Timestamp::from_seconds(5)));
     let _entered = runtime.enter();
@@ -214,10 +223,18 @@ pub(crate) fn workload() -> Workload {
         std::future::pending(),
     );
     runtime.spawn(serving);
+    let key_socket = folder.path().join("keys.sock");
+    runtime.spawn(key_socket::serve(
+        Arc::clone(&agent),
+        unix::listen(&key_socket, Access::Root).unwrap(),
+        |peer: peer::Peer| peer.pid(),
+        std::future::pending(),
+    ));
     drop(_entered);
     Workload {
         agent,
         socket,
+        key_socket,
         _runtime: runtime,
         _folder: folder,
     }

@@ -1,5 +1,5 @@
-//! The agent's socket for decoders: root only, one question and one answer per connection, JSON behind its length. The
-//! client blocks and needs no run-time, so that a decoder starts in a few milliseconds.
+//! The agent's socket for decoders: root only, one question and one answer per connection, JSON behind its length. Asked is
+//! for the key of a layer, or, with a key that came from elsewhere, where the layer is listed. The client blocks and needs no run-time, so that a decoder starts in a few milliseconds.
 
 mod server;
 
@@ -11,8 +11,11 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
-use estate::ImageSetName;
-use evidence::{Confirmation, request::LayerDescriptor};
+use estate::{Digest, ImageSetName};
+use evidence::{
+    Confirmation,
+    request::{LayerDescriptor, LayerUse},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use server::serve;
@@ -53,6 +56,14 @@ impl KeyRequest {
     }
 }
 
+/// A decoder's other question: every manifest on this node that lists a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UsesRequest {
+    v: u8,
+    uses_of: Digest,
+}
+
 /// What the agent answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
@@ -71,6 +82,9 @@ enum KeyReply {
         enc: String,
         ct: String,
     },
+    Uses {
+        uses: Vec<LayerUse>,
+    },
     Denied {
         code: String,
         reason: String,
@@ -83,7 +97,7 @@ enum KeyReply {
     },
 }
 
-/// The key was not given.
+/// The key, or the answer, was not given.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySocketError {
@@ -144,6 +158,28 @@ impl KeyClient {
     /// # Errors
     /// [`KeySocketError`]
     pub fn open(&self, request: &KeyRequest) -> Result<SealedAnswer, KeySocketError> {
+        match self.exchange(request)? {
+            Given::Sealed(answer) => Ok(answer),
+            Given::Uses(_) => Err(KeySocketError::NotUnderstood),
+        }
+    }
+
+    /// Asks for every manifest on this node that lists a layer.
+    ///
+    /// # Errors
+    /// [`KeySocketError`]
+    pub fn layer_uses(&self, layer: Digest) -> Result<Vec<LayerUse>, KeySocketError> {
+        let request = UsesRequest {
+            v: 1,
+            uses_of: layer,
+        };
+        match self.exchange(&request)? {
+            Given::Uses(uses) => Ok(uses),
+            Given::Sealed(_) => Err(KeySocketError::NotUnderstood),
+        }
+    }
+
+    fn exchange(&self, request: &impl Serialize) -> Result<Given, KeySocketError> {
         let no_agent = |source| KeySocketError::NoAgent {
             path: self.path.clone(),
             source,
@@ -155,7 +191,7 @@ impl KeyClient {
         parse_reply(&reply)
     }
 
-    fn ask(&self, stream: &mut StdStream, request: &KeyRequest) -> io::Result<Vec<u8>> {
+    fn ask(&self, stream: &mut StdStream, request: &impl Serialize) -> io::Result<Vec<u8>> {
         stream.set_read_timeout(Some(self.patience))?;
         stream.set_write_timeout(Some(self.patience))?;
         stream.write_all(&frame(request)?)?;
@@ -167,7 +203,13 @@ impl KeyClient {
     }
 }
 
-fn parse_reply(body: &[u8]) -> Result<SealedAnswer, KeySocketError> {
+/// What an agent gave that refused nothing.
+enum Given {
+    Sealed(SealedAnswer),
+    Uses(Vec<LayerUse>),
+}
+
+fn parse_reply(body: &[u8]) -> Result<Given, KeySocketError> {
     let bytes = |text: String| B64.decode(text).map_err(|_| KeySocketError::NotUnderstood);
     match parse(body).ok_or(KeySocketError::NotUnderstood)? {
         KeyReply::Sealed {
@@ -178,7 +220,7 @@ fn parse_reply(body: &[u8]) -> Result<SealedAnswer, KeySocketError> {
             lab,
             enc,
             ct,
-        } => Ok(SealedAnswer {
+        } => Ok(Given::Sealed(SealedAnswer {
             record: OnRecord {
                 request: bytes(request)?,
                 leaf: bytes(leaf)?,
@@ -188,7 +230,8 @@ fn parse_reply(body: &[u8]) -> Result<SealedAnswer, KeySocketError> {
             },
             enc: bytes(enc)?,
             ct: bytes(ct)?,
-        }),
+        })),
+        KeyReply::Uses { uses } => Ok(Given::Uses(uses)),
         KeyReply::Denied { code, reason } => Err(KeySocketError::Denied { code, reason }),
         KeyReply::Unavailable { reason } => Err(KeySocketError::Unavailable(reason)),
         KeyReply::Refused { reason } => Err(KeySocketError::Refused(reason)),
@@ -244,6 +287,25 @@ mod tests {
         assert!(checked(LARGEST.to_be_bytes()).is_ok());
         assert!(checked((LARGEST + 1).to_be_bytes()).is_err());
         assert!(checked([0xff; 4]).is_err());
+    }
+
+    #[test]
+    fn a_question_is_one_of_two_and_nothing_in_between() {
+        let digest = Digest::of("layer");
+        let good = format!(r#"{{"v":1,"usesOf":"{digest}"}}"#);
+        assert!(matches!(
+            parse_request(good.as_bytes()),
+            Ok(server::Question::Uses(of)) if of == digest
+        ));
+        for bad in [
+            format!(r#"{{"v":2,"usesOf":"{digest}"}}"#),
+            format!(r#"{{"usesOf":"{digest}"}}"#),
+            format!(r#"{{"v":1,"usesOf":"{digest}","image":"medrec"}}"#),
+            format!(r#"{{"v":1,"usesOf":"{digest}","usesOf":"{digest}"}}"#),
+            format!(r#"{{"v":1,"usesOf":["{digest}"]}}"#),
+        ] {
+            assert!(parse_request(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

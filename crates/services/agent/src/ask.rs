@@ -5,7 +5,7 @@ use std::time::Duration;
 use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
 use evidence::{
     Action, Confirmation, StatementBuilder, WorkloadFacts,
-    request::{Canonical, LayerDescriptor, LeaseRequest, OpenRequest, ReadRequest},
+    request::{Canonical, LayerDescriptor, LayerUse, LeaseRequest, OpenRequest, ReadRequest},
 };
 use tokio::time::timeout;
 
@@ -110,6 +110,20 @@ impl<C: Connector, P: Probe> Agent<C, P> {
             .release(Action::Open, &request, cnf, measured, packet)
             .await?;
         sealed(delivered)
+    }
+
+    /// Every manifest on this node that lists a layer, for a decoder that has the layer's key from elsewhere. Nothing is
+    /// released, so nothing is decided and nothing goes on record.
+    ///
+    /// # Errors
+    /// [`AgentError::Caller`], [`AgentError::Unavailable`]
+    pub async fn layer_uses(
+        &self,
+        caller: &P::Caller,
+        layer: Digest,
+    ) -> Result<Vec<LayerUse>, AgentError> {
+        self.probe.decoder(caller).await?;
+        Ok(self.probe.layer_uses(layer).await?)
     }
 
     pub(crate) async fn measured(&self, caller: &P::Caller) -> Result<Measured, AgentError> {

@@ -23,7 +23,7 @@ use rpc::key_socket::KeyClient;
 
 use self::{
     decode::{Unbound, decode},
-    keys::{AgentKeys, JweKeys, KeySource},
+    keys::{AgentKeys, JweKeys, KeySource, PlaceSource},
     payload::Payload,
     refusal::Refusal,
     spool::Spool,
@@ -44,7 +44,8 @@ pub(crate) struct ContainerdDecoderArgs {
     /// The agent's socket for decoders.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// Folder with private keys (PEM, DER or JWK) for layers that are encrypted to keys of developers.
+    /// Folder with private keys (PEM, DER or JWK) for layers that are encrypted to keys of developers. Where an agent runs, a
+    /// key that is bound to an image opens a layer only in the images that the agent sees it in.
     #[arg(long, value_name = "DIR")]
     decryption_keys_path: Option<PathBuf>,
     #[command(flatten)]
@@ -78,14 +79,16 @@ fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Refusal> {
         client: KeyClient::new(&args.socket),
         trust: args.trust.trust().map_err(Refusal::Option)?,
     };
+    let agent_is_there = agent.client.is_there();
     let jwe = JweKeys {
         folder: args.decryption_keys_path.clone(),
         sent: std::mem::take(&mut payload.keys),
+        agent: agent_is_there.then(|| Box::new(agent.client.clone()) as Box<dyn PlaceSource>),
     };
     let is_only_source = jwe.folder.is_none() && jwe.sent.is_empty();
     let mut sources: Vec<&dyn KeySource> = Vec::new();
     // Where an agent runs, its answer comes first and stands: private keys on the node do not overrule a denial.
-    if agent.client.is_there() || is_only_source {
+    if agent_is_there || is_only_source {
         sources.push(&agent);
     }
     sources.push(&jwe);

@@ -4,6 +4,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 
 use agent::{AgentError, Delivered, ports::Outcome};
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
+use estate::Digest;
 use peer::Peer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{KeyReply, KeyRequest, PATIENCE, checked, frame, parse};
+use super::{KeyReply, KeyRequest, PATIENCE, UsesRequest, checked, frame, parse};
 use crate::{unix, workload::WorkloadAgent};
 
 /// Serves decoders until `until` is done. Callers that are not root are closed without an answer; whether a root process is a
@@ -73,12 +74,16 @@ async fn answer_one<A: WorkloadAgent>(
     let mut body = vec![0; checked(length)?];
     timeout(QUESTION_LIMIT, stream.read_exact(&mut body)).await??;
     let reply = match parse_request(&body) {
-        Ok((request, packet)) => {
+        Ok(Question::Key(request, packet)) => {
             let KeyRequest {
                 image, layer, cnf, ..
             } = request;
             reply(agent.open(caller, packet, image, layer, cnf).await)
         }
+        Ok(Question::Uses(layer)) => match agent.layer_uses(caller, layer).await {
+            Ok(uses) => KeyReply::Uses { uses },
+            Err(error) => failure(error),
+        },
         Err(reason) => KeyReply::Refused {
             reason: reason.to_owned(),
         },
@@ -87,10 +92,22 @@ async fn answer_one<A: WorkloadAgent>(
     stream.shutdown().await
 }
 
-pub(super) fn parse_request(body: &[u8]) -> Result<(KeyRequest, Vec<u8>), &'static str> {
+/// What is asked: for a key, with the packet's bytes, or where a layer is listed.
+pub(super) enum Question {
+    Key(KeyRequest, Vec<u8>),
+    Uses(Digest),
+}
+
+pub(super) fn parse_request(body: &[u8]) -> Result<Question, &'static str> {
+    if let Some(UsesRequest { v, uses_of }) = parse(body) {
+        return match v {
+            1 => Ok(Question::Uses(uses_of)),
+            _ => Err(OTHER_VERSION),
+        };
+    }
     let request: KeyRequest = parse(body).ok_or("the question is malformed")?;
     if request.v != 1 {
-        return Err("the question has an unknown version");
+        return Err(OTHER_VERSION);
     }
     if request.cnf.public_key().is_none() {
         return Err("the question's key is no HPKE key that is known here");
@@ -98,7 +115,7 @@ pub(super) fn parse_request(body: &[u8]) -> Result<(KeyRequest, Vec<u8>), &'stat
     let packet = B64
         .decode(&request.packet)
         .map_err(|_| "the question's packet is not base64")?;
-    Ok((request, packet))
+    Ok(Question::Key(request, packet))
 }
 
 fn reply(answer: Result<Delivered, AgentError>) -> KeyReply {
@@ -122,21 +139,29 @@ fn reply(answer: Result<Delivered, AgentError>) -> KeyReply {
         Ok(_) => KeyReply::Unavailable {
             reason: "the server answered with something that is not sealed".to_owned(),
         },
-        Err(AgentError::Denied {
+        Err(error) => failure(error),
+    }
+}
+
+fn failure(error: AgentError) -> KeyReply {
+    match error {
+        AgentError::Denied {
             code,
             reason,
             receipt: _,
-        }) => KeyReply::Denied { code, reason },
-        Err(AgentError::Banned) => KeyReply::Denied {
+        } => KeyReply::Denied { code, reason },
+        AgentError::Banned => KeyReply::Denied {
             code: "denied".to_owned(),
             reason: "this node is banned".to_owned(),
         },
-        Err(AgentError::Caller(reason)) => KeyReply::Refused { reason },
-        Err(error) => KeyReply::Unavailable {
+        AgentError::Caller(reason) => KeyReply::Refused { reason },
+        error => KeyReply::Unavailable {
             reason: error.to_string(),
         },
     }
 }
+
+const OTHER_VERSION: &str = "the question has an unknown version";
 
 const MOST_CALLERS: usize = 64;
 const QUESTION_LIMIT: Duration = Duration::from_secs(10);

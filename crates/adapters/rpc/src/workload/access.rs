@@ -6,8 +6,11 @@ use agent::{
     Agent, AgentError, AgentStanding, Delivered, JwtSvid, X509Svid,
     ports::{Connector, Probe},
 };
-use estate::{CredentialName, ImageSetName, SecretName};
-use evidence::{Confirmation, WorkloadFacts, request::LayerDescriptor};
+use estate::{CredentialName, Digest, ImageSetName, SecretName};
+use evidence::{
+    Confirmation, WorkloadFacts,
+    request::{LayerDescriptor, LayerUse},
+};
 use spiffe_id::Bundle;
 use tokio::sync::watch;
 use tonic::Status;
@@ -57,6 +60,12 @@ pub trait WorkloadAgent: Send + Sync + 'static {
         layer: LayerDescriptor,
         cnf: Confirmation,
     ) -> impl Future<Output = Result<Delivered, AgentError>> + Send;
+    /// Every manifest on this node that lists a layer, for a decoder.
+    fn layer_uses(
+        &self,
+        caller: &Self::Caller,
+        layer: Digest,
+    ) -> impl Future<Output = Result<Vec<LayerUse>, AgentError>> + Send;
     /// The trust domain's bundle.
     fn bundle(&self) -> watch::Receiver<Arc<Bundle>>;
     /// How the node stands.
@@ -116,6 +125,14 @@ impl<C: Connector, P: Probe> WorkloadAgent for Agent<C, P> {
         cnf: Confirmation,
     ) -> impl Future<Output = Result<Delivered, AgentError>> + Send {
         Agent::open(self, caller, packet, image, layer, cnf)
+    }
+
+    fn layer_uses(
+        &self,
+        caller: &P::Caller,
+        layer: Digest,
+    ) -> impl Future<Output = Result<Vec<LayerUse>, AgentError>> + Send {
+        Agent::layer_uses(self, caller, layer)
     }
 
     fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {

@@ -169,3 +169,15 @@ async fn only_a_decoder_opens_and_the_node_asks_for_itself() {
     node.is_decoder.store(false, Ordering::SeqCst);
     assert!(matches!(open().await, Err(AgentError::Caller(_))));
 }
+
+#[tokio::test]
+async fn only_a_decoder_is_told_where_a_layer_is_listed_and_no_server_is_asked() {
+    let node = Node::start();
+    let layer = Digest::of("layer");
+    let uses = node.agent.layer_uses(&(), layer).await.unwrap();
+    assert_eq!(uses[0].config, layer);
+    assert!(node.server.with(|state| state.accepted.is_empty()));
+    node.is_decoder.store(false, Ordering::SeqCst);
+    let refused = node.agent.layer_uses(&(), layer).await;
+    assert!(matches!(refused, Err(AgentError::Caller(_))));
+}

@@ -11,7 +11,7 @@ use oci_crypt::{
 use zeroize::Zeroizing;
 
 use super::{
-    keys::{BindingRule, KeySource, LayerSecret},
+    keys::{BindingRule, KeySource, LayerSecret, Places},
     payload::Payload,
     refusal::Refusal,
     spool::Spool,
@@ -93,21 +93,19 @@ fn check_binding(secret: &LayerSecret, layer: &LayerDescriptor) -> Result<(), Re
     if *binding == BindingRule::Required && !bound.is_bound() {
         return Err(Refusal::Unbound);
     }
-    if *binding == BindingRule::Required && places.is_empty() {
-        return Err(Refusal::NoPlace);
-    }
     let seen = SeenDescriptor {
         digest: OciDigest::from_sha256(*layer.digest.as_bytes()),
         size: layer.size,
         media_type: &layer.media_type,
     };
-    if places.is_empty() {
-        return bound.check(&seen, None).map_err(Refusal::Binding);
+    match places {
+        Places::Unknown => bound.check(&seen, None),
+        Places::Known(places) if places.is_empty() => return Err(Refusal::NoPlace),
+        Places::Known(places) => places
+            .iter()
+            .try_for_each(|place| bound.check(&seen, Some(place))),
     }
-    places
-        .iter()
-        .try_for_each(|place| bound.check(&seen, Some(place)))
-        .map_err(Refusal::Binding)
+    .map_err(Refusal::Binding)
 }
 
 /// Decrypts piece by piece. A piece leaves when a whole one came after it; the last whole one and what follows wait for the

@@ -39,10 +39,32 @@ pub(super) trait KeySource {
 pub(super) struct LayerSecret {
     /// The key.
     pub(super) options: PrivateOptions,
-    /// Every place in the node's content store that lists the layer.
-    pub(super) places: Vec<SeenPlace>,
+    /// Where the node's content store lists the layer.
+    pub(super) places: Places,
     /// Whether a key without a binding is refused.
     pub(super) binding: BindingRule,
+}
+
+/// Where a layer is listed.
+#[derive(Debug, Clone)]
+pub(super) enum Places {
+    /// Every place in the node's content store.
+    Known(Vec<SeenPlace>),
+    /// Nobody is there who could tell.
+    Unknown,
+}
+
+/// Tells where a layer is listed on this node.
+pub(super) trait PlaceSource {
+    /// Every place.
+    fn places_of(&self, layer: &LayerDescriptor) -> Result<Vec<SeenPlace>, Refusal>;
+}
+
+impl PlaceSource for KeyClient {
+    fn places_of(&self, layer: &LayerDescriptor) -> Result<Vec<SeenPlace>, Refusal> {
+        let uses = self.layer_uses(layer.digest).map_err(Refusal::Places)?;
+        Ok(uses.iter().map(place).collect())
+    }
 }
 
 /// What is asked of a key's binding.
@@ -108,7 +130,7 @@ impl AgentKeys {
         let options = PrivateOptions::parse(&opened).map_err(Refusal::Options)?;
         Ok(LayerSecret {
             options,
-            places,
+            places: Places::Known(places),
             binding: BindingRule::Required,
         })
     }
@@ -130,13 +152,16 @@ pub(super) struct JweKeys {
     pub(super) folder: Option<PathBuf>,
     /// Keys that came with the payload.
     pub(super) sent: Vec<Zeroizing<Vec<u8>>>,
+    /// The agent, where one is. It knows nothing of these keys, and a registry can take its packet away to keep it out; so it
+    /// is asked where a layer is listed whose key is bound to an image.
+    pub(super) agent: Option<Box<dyn PlaceSource>>,
 }
 
 impl KeySource for JweKeys {
     fn open(
         &self,
         packet: &KeyPacket,
-        _layer: &LayerDescriptor,
+        layer: &LayerDescriptor,
     ) -> Result<Option<LayerSecret>, Refusal> {
         if !matches!(packet, KeyPacket::Jwe(_)) {
             return Ok(None);
@@ -144,11 +169,19 @@ impl KeySource for JweKeys {
         match JweOpener::new(self.read()?).open(packet) {
             Opening::NotOurs => Ok(None),
             Opening::Failed(error) => Err(Refusal::Packet(error)),
-            Opening::Opened(options) => Ok(Some(LayerSecret {
-                options,
-                places: Vec::new(),
-                binding: BindingRule::IfThere,
-            })),
+            Opening::Opened(options) => {
+                let places = match &self.agent {
+                    Some(agent) if options.bound().is_bound() => {
+                        Places::Known(agent.places_of(layer)?)
+                    }
+                    _ => Places::Unknown,
+                };
+                Ok(Some(LayerSecret {
+                    options,
+                    places,
+                    binding: BindingRule::IfThere,
+                }))
+            }
         }
     }
 }

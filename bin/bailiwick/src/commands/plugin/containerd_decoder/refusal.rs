@@ -53,9 +53,12 @@ pub(super) enum Refusal {
     /// Fault: the authority that released it.
     #[error("the key is not bound to a layer")]
     Unbound,
-    /// Fault: the agent or its server; a key of ours comes with every place of its layer.
-    #[error("the key came without a word about which images list the layer")]
+    /// Fault: the agent or its server, or whoever started this by hand: the runtime stores a manifest before its layers.
+    #[error("no image on this node is known to list the layer")]
     NoPlace,
+    /// Fault: see the source.
+    #[error("the key is bound to an image, and the agent did not say which images list the layer")]
+    Places(#[source] KeySocketError),
     /// Fault: whoever assembled the image.
     #[error("this key belongs to another layer")]
     Binding(#[source] BindingMismatch),
@@ -123,16 +126,18 @@ impl Refusal {
             Self::Agent(KeySocketError::NoAgent { .. }) => {
                 "is `bailiwick agent run` running on this node?"
             }
-            Self::Agent(KeySocketError::Denied { .. }) => {
-                "ask the data owner; `bailiwick policy explain` names the rule"
+            Self::Agent(KeySocketError::Denied { reason, .. }) => return denied(reason),
+            Self::NoPlace => {
+                "is the agent's `containerd` the runtime that pulls? It has the manifest before it has the layers"
+            }
+            Self::Places(_) => {
+                "a key that is bound to an image is not used past the agent: see to `bailiwick agent run` and its log"
             }
             Self::Untrusted(Untrusted::Lab) => "a lab's keys are used only with `--lab`",
             Self::TooLargeToVerify { .. } => {
                 "encrypt again with `bailiwick image encrypt`, which binds keys; or accept `--stream`"
             }
-            Self::Binding(_) => {
-                "the image was assembled from parts of another one: `bailiwick image verify` shows which"
-            }
+            Self::Binding(_) => ASSEMBLED,
             _ => return None,
         })
     }
@@ -156,5 +161,48 @@ impl Refusal {
             .map(|c| if c.is_control() { '\u{fffd}' } else { c })
             .collect();
         format!("bailiwick: {said}{hint}")
+    }
+}
+
+/// A denial is policy's, or the packet's: no rule explains that a layer is not where its key belongs.
+fn denied(reason: &str) -> Option<&'static str> {
+    if reason.contains("is bound to") {
+        return Some(ASSEMBLED);
+    }
+    let of_policy = reason.contains("no rule permits") || reason.contains("` forbids it");
+    of_policy.then_some("ask the data owner; `bailiwick policy explain` names the rule")
+}
+
+const ASSEMBLED: &str =
+    "the image was assembled from parts of another one: `bailiwick image verify` shows which";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(reason: &str) -> String {
+        let (code, reason) = ("denied".to_owned(), reason.to_owned());
+        Refusal::Agent(KeySocketError::Denied { code, reason }).explain()
+    }
+
+    #[test]
+    fn a_hint_names_the_rules_only_where_a_rule_decided() {
+        for reason in [
+            "no rule permits; nearest is `reader`, which lacks a node in DAL05",
+            "`residency` forbids it: a node in DAL05",
+        ] {
+            assert!(explained(reason).contains("policy explain"), "{reason}");
+        }
+        let mismatch = BindingMismatch {
+            member: "config",
+            bound: "a".to_owned(),
+            found: "b".to_owned(),
+        };
+        let moved = explained(&format!("manifest sha256:00: {mismatch}"));
+        assert!(moved.contains("image verify"), "{moved}");
+        assert!(!moved.contains("policy explain"), "{moved}");
+        for reason in ["the key packet is refused: x", "this node is banned"] {
+            assert!(!explained(reason).contains("hint"), "{reason}");
+        }
     }
 }

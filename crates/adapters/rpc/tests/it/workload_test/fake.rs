@@ -8,8 +8,11 @@ use std::{
 };
 
 use agent::{AgentError, AgentStanding, Delivered, JwtSvid, X509Svid};
-use estate::{CredentialName, ImageSetName, SecretName, Timestamp};
-use evidence::{Confirmation, WorkloadFacts, request::LayerDescriptor};
+use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
+use evidence::{
+    Confirmation, WorkloadFacts,
+    request::{LayerDescriptor, LayerUse},
+};
 use jose::{EcdsaP256Key, Signer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rpc::{
@@ -38,6 +41,7 @@ pub(crate) struct FakeAgent {
     pub(crate) x509: Next<X509Svid>,
     pub(crate) jwt: Next<JwtSvid>,
     pub(crate) release: Mutex<Release>,
+    pub(crate) uses: Next<Vec<LayerUse>>,
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,
     pub(crate) standing: watch::Sender<AgentStanding>,
     pub(crate) callers: Mutex<Vec<u32>>,
@@ -50,6 +54,7 @@ impl FakeAgent {
             x509: Mutex::new([Ok(x509(1, Duration::from_secs(3600)))].into()),
             jwt: Mutex::new([Err(AgentError::NotAttested)].into()),
             release: Mutex::new(Box::new(|_, _| Err(AgentError::NotAttested))),
+            uses: Mutex::new([Err(AgentError::NotAttested)].into()),
             bundle: watch::Sender::new(Arc::new(bundle(1))),
             standing: watch::Sender::new(AgentStanding {
                 attested: true,
@@ -141,6 +146,10 @@ impl WorkloadAgent for FakeAgent {
         cnf: Confirmation,
     ) -> Result<Delivered, AgentError> {
         self.released(*caller, Asked::Open(packet, image, layer), &cnf)
+    }
+    async fn layer_uses(&self, caller: &u32, _layer: Digest) -> Result<Vec<LayerUse>, AgentError> {
+        self.callers.lock().unwrap().push(*caller);
+        next(&self.uses, Clone::clone)
     }
     fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
         self.bundle.subscribe()

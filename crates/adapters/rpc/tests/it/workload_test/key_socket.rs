@@ -12,7 +12,7 @@ use custody::ReleaseInfo;
 use estate::Digest;
 use evidence::{
     Confirmation,
-    request::{Canonical, LayerDescriptor, OpenRequest},
+    request::{Canonical, LayerDescriptor, LayerUse, OpenRequest},
 };
 use hpke_xwing::{PrivateKey, Suite};
 use rpc::{
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::{
     delivery::{log, release},
-    fake::FakeAgent,
+    fake::{FakeAgent, answer},
 };
 
 struct Socket {
@@ -142,6 +142,52 @@ async fn each_refusal_keeps_its_kind_and_its_reason() {
     ));
 }
 
+async fn ask_uses(socket: &Socket) -> Result<Vec<LayerUse>, KeySocketError> {
+    let client = KeyClient::new(&socket.path);
+    tokio::task::spawn_blocking(move || client.layer_uses(layer().digest))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn where_a_layer_is_listed_is_told_to_root_and_nobody_else() {
+    let socket = socket();
+    let uses = vec![LayerUse {
+        manifest: Digest::of("manifest"),
+        config: Digest::of("config"),
+        index: 1,
+        of: 2,
+        diff_id: None,
+    }];
+    answer(
+        &socket.agent.uses,
+        [
+            Ok(uses.clone()),
+            Ok(Vec::new()),
+            Err(AgentError::Caller("no decoder".to_owned())),
+        ],
+    );
+    let first = ask_uses(&socket).await;
+    if !is_root() {
+        assert!(matches!(first, Err(KeySocketError::Broken(_))));
+        return;
+    }
+    assert_eq!(first.unwrap(), uses);
+    assert_eq!(ask_uses(&socket).await.unwrap(), []);
+    assert!(matches!(
+        ask_uses(&socket).await,
+        Err(KeySocketError::Refused(_))
+    ));
+    answer(
+        &socket.agent.uses,
+        [Err(AgentError::Unavailable("no runtime".to_owned()))],
+    );
+    assert!(matches!(
+        ask_uses(&socket).await,
+        Err(KeySocketError::Unavailable(_))
+    ));
+}
+
 #[tokio::test]
 async fn hostile_questions_are_refused_or_closed() {
     if !is_root() {
@@ -167,7 +213,14 @@ async fn hostile_questions_are_refused_or_closed() {
         ]
         .concat()
     };
-    for body in [b"".as_slice(), b"{}", b"null", br#"{"v":1}"#] {
+    for body in [
+        b"".as_slice(),
+        b"{}",
+        b"null",
+        br#"{"v":1}"#,
+        br#"{"v":1,"usesOf":"sha256:ab"}"#,
+        br#"{"v":1,"usesOf":null}"#,
+    ] {
         assert!(say(framed(body)).await.contains(r#""outcome":"refused""#));
     }
     for raw in [vec![0xff; 4], vec![0, 0, 0, 9, b'{'], vec![1]] {

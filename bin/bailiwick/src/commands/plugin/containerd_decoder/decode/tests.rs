@@ -3,10 +3,7 @@
 use std::{cell::Cell, collections::BTreeMap, io::Cursor};
 
 use hpke_xwing::{PrivateKey, Suite};
-use jose::{
-    Curve,
-    jwe::{DecryptionKey, EncryptionKey},
-};
+use jose::jwe::{DecryptionKey, EncryptionKey};
 use oci_crypt::{
     BailiwickOpener, BailiwickWrapper, Binding, Bound, JweOpener, JweWrapper, KeyId, KeyPacket,
     KeyRecord, LayerSealer, Opening, PacketOpener, PacketWrapper, SeenPlace, SystemRandomness,
@@ -14,7 +11,10 @@ use oci_crypt::{
 };
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    super::keys::{JweKeys, PlaceSource},
+    *,
+};
 
 const TYPE: &str = "application/vnd.oci.image.layer.v1.tar+encrypted";
 
@@ -24,13 +24,15 @@ struct Sealed {
     ciphertext: Vec<u8>,
     plain: Vec<u8>,
     keys: Keys,
+    /// The developer's key as a file has it.
+    pem: String,
 }
 
 /// Gives keys as the agent does, without one: the packets are opened with the authority's own key.
 struct Keys {
     ours: BailiwickOpener,
     developer: JweOpener,
-    places: Vec<SeenPlace>,
+    places: Places,
     refuse: Cell<bool>,
 }
 
@@ -41,7 +43,7 @@ impl KeySource for Keys {
         _layer: &LayerDescriptor,
     ) -> Result<Option<LayerSecret>, Refusal> {
         if self.refuse.get() {
-            let reason = "not in this place".to_owned();
+            let reason = "no rule permits it".to_owned();
             let denied = rpc::key_socket::KeySocketError::Denied {
                 code: "denied".to_owned(),
                 reason,
@@ -59,7 +61,7 @@ impl KeySource for Keys {
             (Opening::Opened(options), _) => {
                 secret(options, self.places.clone(), BindingRule::Required)
             }
-            (_, Opening::Opened(options)) => secret(options, Vec::new(), BindingRule::IfThere),
+            (_, Opening::Opened(options)) => secret(options, Places::Unknown, BindingRule::IfThere),
             _ => Ok(None),
         }
     }
@@ -82,6 +84,10 @@ enum To {
     UsUnbound,
     /// A developer's key, not bound: as a peer encrypts.
     Peer,
+    /// A developer's key, bound: what is left when somebody takes our packet away.
+    PeerBound,
+    /// The same, bound by its hash alone.
+    PeerHash,
 }
 
 fn seal(length: usize, to: To) -> Sealed {
@@ -100,14 +106,15 @@ fn seal(length: usize, to: To) -> Sealed {
         of: 1,
         config: OciDigest::of(b"config"),
     };
-    let bound = if to == To::Us {
-        Bound::Full(Box::new(binding))
-    } else {
-        Bound::Unbound
+    let bound = match to {
+        To::Us | To::PeerBound => Bound::Full(Box::new(binding)),
+        To::PeerHash => Bound::Hash(binding.hash()),
+        To::UsUnbound | To::Peer => Bound::Unbound,
     };
     let (public, private) = finished.into_options(OciDigest::of(&plain), bound);
     let authority = PrivateKey::generate(Suite::X25519).unwrap();
-    let developer = DecryptionKey::generate_ec(Curve::P256).unwrap();
+    let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let developer: DecryptionKey = jose::key_file::parse_private(pem.as_bytes()).unwrap();
     let ours = BailiwickWrapper {
         authority: "spiffe://td".to_owned(),
         resource: "medrec".to_owned(),
@@ -116,7 +123,10 @@ fn seal(length: usize, to: To) -> Sealed {
     let peers = JweWrapper::new(vec![
         EncryptionKey::from_jwk(developer.public_jwk()).unwrap(),
     ]);
-    let wrapper: &dyn PacketWrapper = if to == To::Peer { &peers } else { &ours };
+    let wrapper: &dyn PacketWrapper = match to {
+        To::Us | To::UsUnbound => &ours,
+        To::Peer | To::PeerBound | To::PeerHash => &peers,
+    };
     let annotations = seal_annotations(&public, &private, &[wrapper]).unwrap();
     let record = KeyRecord {
         authority: "spiffe://td".to_owned(),
@@ -139,9 +149,10 @@ fn seal(length: usize, to: To) -> Sealed {
         keys: Keys {
             ours: BailiwickOpener::new(record, authority),
             developer: JweOpener::new(vec![developer]),
-            places: vec![place(b"config")],
+            places: Places::Known(vec![place(b"config")]),
             refuse: Cell::new(false),
         },
+        pem,
     }
 }
 
@@ -304,7 +315,7 @@ fn a_layer_in_another_image_releases_nothing() {
         vec![place(b"config"), place(b"other")],
     ] {
         let mut sealed = seal(PIECE, To::Us);
-        sealed.keys.places = places;
+        sealed.keys.places = Places::Known(places);
         let (out, result) = run(&sealed, &sealed.ciphertext, &spool());
         assert!(matches!(result, Err(Refusal::Binding(_))), "{result:?}");
         assert!(out.is_empty());
@@ -314,10 +325,76 @@ fn a_layer_in_another_image_releases_nothing() {
 #[test]
 fn a_layer_that_no_image_is_known_to_list_releases_nothing() {
     let mut sealed = seal(PIECE, To::Us);
-    sealed.keys.places = Vec::new();
+    sealed.keys.places = Places::Known(Vec::new());
     let (out, result) = run(&sealed, &sealed.ciphertext, &spool());
     assert!(matches!(result, Err(Refusal::NoPlace)), "{result:?}");
     assert!(out.is_empty());
+}
+
+/// An agent that lists a layer in these places, or does not answer.
+struct Agent(Option<Vec<SeenPlace>>);
+
+impl PlaceSource for Agent {
+    fn places_of(&self, _layer: &LayerDescriptor) -> Result<Vec<SeenPlace>, Refusal> {
+        let broken = || {
+            let error = std::io::ErrorKind::UnexpectedEof.into();
+            Refusal::Places(rpc::key_socket::KeySocketError::Broken(error))
+        };
+        self.0.clone().ok_or_else(broken)
+    }
+}
+
+/// Opens with the developer's key on a node with this agent.
+fn run_locally(sealed: &Sealed, agent: Option<Agent>) -> (Vec<u8>, Result<(), Refusal>) {
+    let keys = JweKeys {
+        folder: None,
+        sent: vec![Zeroizing::new(sealed.pem.clone().into_bytes())],
+        agent: agent.map(|agent| Box::new(agent) as Box<dyn PlaceSource>),
+    };
+    let mut out = Vec::new();
+    let mut input = Cursor::new(&sealed.ciphertext);
+    let result = decode(&sealed.payload, &[&keys], &spool(), &mut input, &mut out);
+    (out, result)
+}
+
+#[test]
+fn a_bound_layer_whose_packet_of_ours_was_taken_away_still_opens_only_in_its_image() {
+    let (here, other) = (place(b"config"), place(b"other"));
+    for to in [To::PeerBound, To::PeerHash] {
+        let sealed = seal(PIECE, to);
+        let (out, result) = run_locally(&sealed, Some(Agent(Some(vec![here]))));
+        assert!(result.is_ok() && out == sealed.plain, "{result:?}");
+        for places in [vec![other], vec![here, other]] {
+            let (out, result) = run_locally(&sealed, Some(Agent(Some(places))));
+            assert!(matches!(result, Err(Refusal::Binding(_))), "{result:?}");
+            assert!(out.is_empty());
+        }
+        let (out, result) = run_locally(&sealed, Some(Agent(Some(Vec::new()))));
+        assert!(matches!(result, Err(Refusal::NoPlace)), "{result:?}");
+        assert!(out.is_empty());
+        let (out, result) = run_locally(&sealed, Some(Agent(None)));
+        let said = result.unwrap_err().explain();
+        assert!(
+            said.contains("the agent did not say") && said.contains("\nhint: "),
+            "{said}"
+        );
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn an_agent_is_not_asked_about_layers_that_are_bound_to_nothing_and_need_not_be_there() {
+    let sealed = seal(PIECE, To::Peer);
+    assert!(run_locally(&sealed, Some(Agent(None))).1.is_ok());
+    assert!(run_locally(&sealed, None).1.is_ok());
+    // Without an agent the descriptor is all that can be compared.
+    let mut sealed = seal(PIECE, To::PeerBound);
+    assert!(run_locally(&sealed, None).1.is_ok());
+    sealed.payload.layer.size += 1;
+    assert!(matches!(
+        run_locally(&sealed, None).1,
+        Err(Refusal::Binding(_))
+    ));
 }
 
 #[test]
@@ -360,7 +437,7 @@ fn a_refusal_is_final_and_tells_why() {
     );
     let said = result.unwrap_err().explain();
     assert!(
-        said.contains("denied: not in this place") && said.contains("\nhint: "),
+        said.contains("denied: no rule permits it") && said.contains("\nhint: "),
         "{said}"
     );
     assert!(out.is_empty());
