@@ -211,9 +211,9 @@ fn estate() -> anyhow::Result<Vec<(String, String)>> {
 
 /// Seals a secret as the command line does, and puts it.
 async fn put(house: &TestServer) -> anyhow::Result<()> {
-    let signed = house
+    let (signed, _) = house
         .server
-        .dataset_key_document(&"records".parse()?)
+        .dataset_key_document(&"records".parse()?, Actor::LocalRoot)
         .await?;
     let now = house.clock.now();
     let document = KeyDocument::verify(&signed, KeyUse::Dataset, house.pin().parse()?, now)?;
