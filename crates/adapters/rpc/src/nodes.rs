@@ -110,19 +110,14 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         &self,
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
-        let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest {
-            request,
-            statement,
-            packet,
-        } = request.into_inner();
+        let asked = Asked::by(request)?;
         reply(
             self.server
                 .open(
-                    &session,
-                    &Statement::from_wire(statement),
-                    &request,
-                    &packet,
+                    &asked.session,
+                    &asked.statement,
+                    &asked.request,
+                    &asked.packet,
                 )
                 .await,
         )
@@ -132,13 +127,10 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         &self,
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
-        let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest {
-            request, statement, ..
-        } = request.into_inner();
+        let asked = Asked::by(request)?;
         reply(
             self.server
-                .start(&session, &Statement::from_wire(statement), &request)
+                .start(&asked.session, &asked.statement, &asked.request)
                 .await,
         )
     }
@@ -147,13 +139,10 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         &self,
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
-        let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest {
-            request, statement, ..
-        } = request.into_inner();
+        let asked = Asked::by(request)?;
         reply(
             self.server
-                .read(&session, &Statement::from_wire(statement), &request)
+                .read(&asked.session, &asked.statement, &asked.request)
                 .await,
         )
     }
@@ -162,15 +151,12 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         &self,
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
-        let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest {
-            request, statement, ..
-        } = request.into_inner();
+        let asked = Asked::by(request)?;
         // A caller that hangs up must not leave a role between intent and grant: the lease runs to its end.
         let server = Arc::clone(&self.server);
         let leased = tokio::spawn(async move {
             server
-                .lease(&session, &Statement::from_wire(statement), &request)
+                .lease(&asked.session, &asked.statement, &asked.request)
                 .await
         });
         reply(
@@ -184,13 +170,10 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         &self,
         request: Request<wire::ReleaseRequest>,
     ) -> Result<Response<wire::ReleaseReply>, Status> {
-        let (_, session) = authenticated(&request)?;
-        let wire::ReleaseRequest {
-            request, statement, ..
-        } = request.into_inner();
+        let asked = Asked::by(request)?;
         reply(
             self.server
-                .issue(&session, &Statement::from_wire(statement), &request)
+                .issue(&asked.session, &asked.statement, &asked.request)
                 .await,
         )
     }
@@ -286,6 +269,31 @@ fn authenticated<T>(request: &Request<T>) -> Result<(Connection, Arc<Session>), 
     let session = session
         .ok_or_else(|| Status::unauthenticated("a node certificate is needed; attest first"))?;
     Ok((connection, session))
+}
+
+/// A request for a release, on an authenticated connection.
+struct Asked {
+    session: Arc<Session>,
+    statement: Statement,
+    request: Vec<u8>,
+    packet: Vec<u8>,
+}
+
+impl Asked {
+    fn by(request: Request<wire::ReleaseRequest>) -> Result<Self, Status> {
+        let (_, session) = authenticated(&request)?;
+        let wire::ReleaseRequest {
+            request,
+            statement,
+            packet,
+        } = request.into_inner();
+        Ok(Self {
+            session,
+            statement: Statement::from_wire(statement),
+            request,
+            packet,
+        })
+    }
 }
 
 async fn next_step(up: &mut Streaming<wire::AttestUp>) -> Result<attest_up::Step, Status> {
