@@ -12,6 +12,8 @@ use serde::Deserialize;
 use spiffe_id::TrustDomain;
 use zeroize::Zeroizing;
 
+use crate::advice::Advice;
+
 /// `server.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,10 +130,11 @@ fn ten_minutes() -> u64 {
 
 /// Reads a configuration file.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let refused = |what: String| Advice::usage(what, KEYS);
     let text = std::fs::read_to_string(path)
-        .with_context(|| format!("can't read `{}`", path.display()))?;
+        .with_context(|| refused(format!("can't read `{}`", path.display())))?;
     toml::from_str(&text)
-        .with_context(|| format!("`{}` is not a valid configuration", path.display()))
+        .with_context(|| refused(format!("`{}` is not a valid configuration", path.display())))
 }
 
 impl ServerConfig {
@@ -201,17 +204,18 @@ impl ServerConfig {
         }
     }
 
-    /// Makes the salt of a passphrase's key, once.
+    /// Makes the salt of a passphrase's key, unless it is there.
     pub(crate) fn make_salt(&self) -> anyhow::Result<()> {
         let KekConfig::PassphraseFile { .. } = self.kek else {
             return Ok(());
         };
+        let file = self.data.join("kek.salt");
+        // Left by an attempt that failed, or by a database that may come back: nothing speaks for another one.
+        if file.exists() {
+            return Ok(());
+        }
         let mut salt = [0; 32];
         ledger::Entropy::fill(&crate::system::SystemEntropy, &mut salt);
-        let file = self.data.join("kek.salt");
-        if file.exists() {
-            bail!("`{}` exists already", file.display());
-        }
         std::fs::write(&file, salt).with_context(|| format!("can't write `{}`", file.display()))
     }
 
@@ -246,3 +250,5 @@ fn secret_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         .map(Zeroizing::new)
         .with_context(|| format!("can't read `{}`", path.display()))
 }
+
+const KEYS: &str = "docs/how/server-and-agent.md explains every key; `--config` names another file";

@@ -1,5 +1,6 @@
 //! The one binary: parse, build, wire, serve. Only here are environment, exit codes and the real clock.
 
+mod advice;
 mod commands;
 mod config;
 mod connection;
@@ -12,11 +13,14 @@ use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::output::{CommandError, Exit};
+use crate::{
+    advice::Advice,
+    output::{CommandError, Exit},
+};
 
 /// Makes images and secrets open only in the district that their owner drew.
 #[derive(Debug, Parser)]
-#[command(name = "bailiwick", version, propagate_version = true)]
+#[command(name = "bailiwick", version, propagate_version = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -136,11 +140,26 @@ fn report(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain().skip(1) {
         eprintln!("  caused by: {cause}");
     }
+    if let Some(hint) = hint(error) {
+        eprintln!("hint: {hint}");
+    }
     ExitCode::from(exit_code(error))
+}
+
+fn hint(error: &anyhow::Error) -> Option<&str> {
+    if let Some(advice) = error.downcast_ref::<Advice>() {
+        return Some(advice.hint());
+    }
+    let image = error.chain().find_map(|cause| cause.downcast_ref());
+    matches!(image, Some(images::ImageError::NoKey { .. }))
+        .then_some("`bailiwick image inspect` shows who can open it")
 }
 
 /// 0 done, 1 failed, 2 usage, 3 denied or differs, 4 verification failed, 5 unavailable.
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(advice) = error.downcast_ref::<Advice>() {
+        return advice.exit() as u8;
+    }
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<images::ImageError>() {
             return error.kind().exit_code();
@@ -154,3 +173,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     1
 }
+
+const AFTER_HELP: &str = "\
+Begin with: bailiwick lab up
+Exit codes: 0 done, 1 failed, 2 not understood, 3 denied or differs, 4 a verification failed, 5 something did not answer";

@@ -165,7 +165,7 @@ impl fmt::Display for CommandError {
             write!(f, "\n  caused by: {}", plain(cause))?;
         }
         match &self.hint {
-            Some(hint) => write!(f, "\n\nhint: {hint}"),
+            Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
         }
     }
@@ -299,7 +299,7 @@ mod tests {
             .caused_by(&cause)
             .hint("write digits");
         let text =
-            "`x` is no number\n  caused by: invalid digit found in string\n\nhint: write digits";
+            "`x` is no number\n  caused by: invalid digit found in string\nhint: write digits";
         assert_eq!(
             (error.to_string().as_str(), error.exit()),
             (text, Exit::Usage)

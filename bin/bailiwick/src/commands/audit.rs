@@ -40,7 +40,8 @@ enum AuditCommand {
         after_help = "Example: bailiwick audit search --field kind:lease --field node:dal05-n1 --since 2026-11-01T00:00:00Z"
     )]
     Search {
-        /// Name and exact value. Can be given several times: all must fit.
+        /// Name and exact value, such as kind:lease, outcome:denied, node:…, location:…, cluster:… or actor:…; `audit verify
+        /// RECEIPT` shows all names of an entry. Can be given several times: all must fit.
         #[arg(long = "field", value_name = "NAME:VALUE")]
         fields: Vec<String>,
         /// From this time.
@@ -97,7 +98,12 @@ pub(crate) async fn run(args: AuditArgs) -> Result<Exit, CommandError> {
                 query: &query,
             };
             let answer: Answer<Trail> = context.client()?.get(Call::Search, question).await?;
-            trail::print(&context, &answer.data, &["what", "how"])
+            let shown = trail::print(&context, &answer.data, &["what", "how"])?;
+            if answer.data.entries.len() >= limit as usize {
+                eprintln!("warning: there may be more: these are the newest {limit} that fit");
+                eprintln!("hint: `--limit` shows more, `--since` and `--until` other times");
+            }
+            Ok(shown)
         }
         AuditCommand::Receipt { index, out } => fetch(&context, index, out).await,
         AuditCommand::Verify {

@@ -12,8 +12,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use images::{
-    DecryptOptions, ImageReport, LayerReport, Progress, RecipientReport, Recipients, Unbound,
-    UnknownPacking,
+    Binding, DecryptOptions, ImageReport, LayerReport, Progress, RecipientReport, Recipients,
+    Unbound, UnknownPacking,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use oci_crypt::PacketOpener;
@@ -191,7 +191,7 @@ fn encrypt(
     let bar = progress("encrypting");
     let encrypted = images::encrypt(from.as_ref(), to.as_ref(), recipients, bar.as_ref())?;
     println!("{}", encrypted.digest);
-    eprintln!("{} layers encrypted into {target}", encrypted.layers);
+    eprintln!("{} encrypted into {target}", layers(encrypted.layers));
     if encrypted.readable_documents > 0 {
         eprintln!(
             "warning: {} documents beside the image stay readable",
@@ -220,11 +220,11 @@ fn decrypt(
         bar.as_ref(),
     )?;
     println!("{}", decrypted.digest);
-    eprintln!("{} layers decrypted into {target}", decrypted.layers);
+    eprintln!("{} decrypted into {target}", layers(decrypted.layers));
     if decrypted.unbound > 0 {
         eprintln!(
-            "warning: {} layers are not bound to this image",
-            decrypted.unbound
+            "warning: not bound to this image: {}",
+            layers(decrypted.unbound)
         );
         eprintln!(
             "hint: only who encrypted them knows that they belong together; `--require-binding` refuses them"
@@ -282,16 +282,13 @@ fn show(image: &ImageReport) {
 
 fn show_layer(layer: &LayerReport) {
     let state = if layer.encrypted {
-        format!("encrypted, binding {:?}", layer.binding)
+        format!("encrypted, {}", binding(layer))
     } else {
         "plain".to_owned()
     };
     println!(
         "layer {:<3} {}  {} bytes  {}",
-        layer.index,
-        layer.digest,
-        layer.size,
-        state.to_lowercase()
+        layer.index, layer.digest, layer.size, state
     );
     for recipient in &layer.recipients {
         match recipient {
@@ -311,6 +308,22 @@ fn show_layer(layer: &LayerReport) {
     }
     if let Some(problem) = &layer.problem {
         println!("          problem: {problem}");
+    }
+}
+
+fn binding(layer: &LayerReport) -> &'static str {
+    match layer.binding {
+        Binding::Bound => "bound to this image",
+        Binding::Broken => "bound to another image",
+        Binding::Unbound => "not bound to its image",
+        Binding::Unknown | Binding::None => "`--key` shows whether it is bound to this image",
+    }
+}
+
+fn layers(count: usize) -> String {
+    match count {
+        1 => "1 layer".to_owned(),
+        count => format!("{count} layers"),
     }
 }
 

@@ -15,12 +15,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use folder::LabFolder;
 use node::{LabNode, NODES};
 use processes::{background, own_command};
+
+use crate::advice::Advice;
 
 /// A whole trust domain on this machine, to try things with.
 #[derive(Debug, Args)]
@@ -31,7 +33,7 @@ pub(crate) struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
-    /// Starts software TPMs, a server and two agents on loopback, and applies an estate; what is there is kept.
+    /// Starts software TPMs, a server and two agents on loopback, as root, and applies an estate; what is there is kept.
     ///
     /// Example: bailiwick lab up
     Up {
@@ -118,6 +120,12 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
 }
 
 fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Result<()> {
+    // The server's socket answers root alone, and so would refuse the first `apply`.
+    if !rustix::process::geteuid().is_root() {
+        return Err(
+            Advice::failed("a lab is made and run by root", "sudo bailiwick lab up").error(),
+        );
+    }
     let lab = LabFolder::made(dir)?;
     eprintln!(
         "this is a lab: its keys lie in `{}`, and nobody outside should trust them",
@@ -128,11 +136,21 @@ fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Resu
         .into_iter()
         .find(|part| part.running().is_some())
     {
-        bail!("`{}` runs already: `bailiwick lab down` first", part.name());
+        return Err(Advice::failed(
+            format!("`{}` runs already", part.name()),
+            "`bailiwick lab status` shows what runs; `bailiwick lab down` ends it",
+        )
+        .error());
     }
     let manufacturer = tpm::lab::Manufacturer::at(&lab.join("manufacturer"))?;
     for node in &NODES {
-        node.switch_on(&lab, &manufacturer, node::KERNEL)?;
+        node.switch_on(&lab, &manufacturer, node::KERNEL)
+            .with_context(|| {
+                Advice::failed(
+                    format!("the software TPM of `{}` did not start", node.name),
+                    "Debian's packages swtpm and swtpm-tools are needed",
+                )
+            })?;
     }
     estate::write(&lab)?;
     start_server(&lab, port)?;
@@ -149,7 +167,13 @@ fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Resu
         node.await_sockets(&lab)?;
         node.await_admission(&lab)?;
     }
-    status(&lab)
+    status(&lab)?;
+    if containerds.is_empty() {
+        eprintln!(
+            "hint: without `--containerd NODE=SOCKET` no workload can be measured, and none gets anything"
+        );
+    }
+    Ok(())
 }
 
 fn start_server(lab: &LabFolder, port: Option<u16>) -> anyhow::Result<()> {
@@ -206,8 +230,8 @@ fn status(lab: &LabFolder) -> anyhow::Result<()> {
         );
     }
     eprintln!(
-        "hint: bailiwick node list --server unix:{}",
-        lab.admin_socket().display()
+        "hint: bailiwick node list --config {}",
+        lab.join("client.toml").display()
     );
     Ok(())
 }

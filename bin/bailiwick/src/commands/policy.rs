@@ -198,6 +198,12 @@ async fn who_can(
             answer.refused
         )
     })?;
+    if answer.permitted.is_empty() && answer.refused == 0 {
+        eprintln!("warning: the estate has nothing that the question could be about");
+        eprintln!(
+            "hint: look for the name in the estate's files; `bailiwick change list` tells which version is in force"
+        );
+    }
     Ok(Exit::Done)
 }
 

@@ -10,6 +10,7 @@ use server::{Parts, Server, genesis, keyring, ports::KeyRow};
 use store::{Create, SqliteStore};
 
 use crate::{
+    advice::Advice,
     config::{self, ServerConfig},
     system::{SystemClock, SystemEntropy},
 };
@@ -60,6 +61,14 @@ async fn init(config: ServerConfig, lab: bool) -> anyhow::Result<()> {
         );
     }
     config.check()?;
+    if config.database().exists() {
+        let there = format!(
+            "trust domain `{}` was made already: `{}` is there",
+            config.trust_domain,
+            config.database().display()
+        );
+        return Err(Advice::failed(there, "`bailiwick server run` serves it").error());
+    }
     make_private(&config.data)?;
     config.make_salt()?;
     let kek = config.kek()?;

@@ -6,5 +6,6 @@ mod decoder;
 mod exec;
 mod people;
 mod runner;
+mod server_init;
 mod svid;
 mod workload;

@@ -59,6 +59,9 @@ pub(super) fn print(context: &Context, trail: &Trail, more: &[&str]) -> Result<E
             &rows,
         )
     })?;
+    if opened.is_empty() {
+        eprintln!("no entry fits");
+    }
     Ok(Exit::Done)
 }
 

@@ -7,7 +7,7 @@ use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 use images::{Recipients, opener_of_key_files};
 use tlog::VerifierKey;
 
-use crate::system::SystemClock;
+use crate::{advice::Advice, system::SystemClock};
 
 /// Those who may open the image. Key documents come in the order of the `bailiwick:` recipients.
 pub(super) fn read_recipients(
@@ -28,9 +28,17 @@ pub(super) fn read_recipients(
             }
             Some(("bailiwick", image)) => {
                 let path = documents.next().with_context(|| {
-                    format!("recipient `{recipient}` needs `--key-document`; `bailiwick image key {image}` fetches it")
+                    Advice::usage(
+                        format!("recipient `{recipient}` needs `--key-document`"),
+                        format!("`bailiwick image key {image} -o {image}.json` fetches it"),
+                    )
                 })?;
-                let pin = pin.context("`--root-pin` is needed: whoever could swap the key document would read the image")?;
+                let pin = pin.with_context(|| {
+                    Advice::usage(
+                        "`--root-pin` is needed: whoever could swap the key document would read the image",
+                        "`server init` printed it; ask somebody you trust, not the server",
+                    )
+                })?;
                 let text = fs::read_to_string(path)
                     .with_context(|| format!("can't read `{}`", path.display()))?;
                 if let Some(ledger) = ledger {
@@ -41,9 +49,13 @@ pub(super) fn read_recipients(
                     .add_authority(&text, image, pin, SystemClock.timestamp())
                     .with_context(|| format!("`{}` is refused", path.display()))?;
             }
-            _ => bail!(
-                "recipient `{recipient}` is not known: `jwe:FILE` and `bailiwick:IMAGE-SET` are"
-            ),
+            _ => {
+                return Err(Advice::usage(
+                    format!("`{recipient}` is no recipient"),
+                    "write `jwe:PUBLIC-KEY-FILE` or `bailiwick:IMAGE-SET`",
+                )
+                .error());
+            }
         }
     }
     if documents.next().is_some() {

@@ -10,6 +10,8 @@ use std::{
 use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::advice::Advice;
+
 use super::{
     node::NODES,
     processes::{Part, own_command_words},
@@ -38,7 +40,12 @@ impl LabFolder {
 
     /// A folder that `up` made.
     pub(super) fn existing(path: &Path) -> anyhow::Result<Self> {
-        let missing = || format!("there is no lab in `{}`", path.display());
+        let missing = || {
+            Advice::failed(
+                format!("there is no lab in `{}`", path.display()),
+                "`bailiwick lab up` makes one; `--dir` says where",
+            )
+        };
         let path = fs::canonicalize(path).with_context(missing)?;
         let lock = File::open(path.join(MARK)).with_context(missing)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(missing)?;

@@ -18,7 +18,7 @@ pub enum Address {
 
 /// A text is no address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a server is written `unix:PATH` or `https://HOST:PORT`")]
+#[error("a server is written `unix:PATH`, with an absolute path, or `https://HOST:PORT`")]
 pub struct AddressError;
 
 impl FromStr for Address {

@@ -1,0 +1,50 @@
+//! `server init` as an operator meets it who writes the files in the wrong order.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::runner::run;
+
+#[test]
+fn an_init_that_failed_can_be_run_again_and_one_that_succeeded_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!(
+        "trust_domain = \"hospital.example\"\ntenant = \"hospital\"\ndata = \"{}\"\nlisten = \"127.0.0.1:0\"\n\
+         names = [\"localhost\"]\nsocket = \"{}\"\n[kek]\nprovider = \"passphrase-file\"\npath = \"{}\"\n",
+        at("data"),
+        at("server.sock"),
+        at("passphrase"),
+    );
+    fs::write(at("server.toml"), config).unwrap();
+    let config = at("server.toml");
+    let init = || run(&["server", "init", "--config", &config], "");
+    assert_eq!(init().status, 1, "there is no passphrase");
+    fs::write(at("passphrase"), "correct horse battery staple").unwrap();
+    fs::set_permissions(at("passphrase"), fs::Permissions::from_mode(0o600)).unwrap();
+    let made = init();
+    assert_eq!(made.status, 0, "{}", made.stderr);
+    let root = fs::read(at("data/root.pem")).unwrap();
+    let again = init();
+    assert_eq!(again.status, 1);
+    assert!(
+        again.stderr.contains("was made already"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(fs::read(at("data/root.pem")).unwrap(), root);
+}
+
+#[test]
+fn an_unknown_key_is_named_and_the_page_about_keys_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml").display().to_string();
+    fs::write(&config, "trust_domian = \"hospital.example\"\n").unwrap();
+    let refused = run(&["server", "run", "--config", &config], "");
+    assert_eq!(refused.status, 2);
+    assert!(
+        refused.stderr.contains("`trust_domian`"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("docs/how/server-and-agent.md"));
+}
