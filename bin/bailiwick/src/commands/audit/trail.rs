@@ -86,18 +86,21 @@ fn row(entry: &Opened, more: &[&str]) -> Vec<String> {
         .concat()
         .into_iter()
         .map(value)
+        .filter(|text| !text.is_empty())
         .collect();
+    let why = why.join(" ");
+    let target = match value("kind").as_str() {
+        "estate-apply" => Some(format!("version {}", value("policy"))),
+        _ => first(&["target", "lease", "person"]),
+    };
     vec![
         entry.index.to_string(),
         entry.time.to_string(),
         value("kind"),
         first(&["outcome"]).unwrap_or_else(|| "-".to_owned()),
         who,
-        first(&["target", "lease", "person"]).unwrap_or_else(|| "-".to_owned()),
-        why.into_iter()
-            .filter(|text| !text.is_empty())
-            .collect::<Vec<_>>()
-            .join(" "),
+        target.unwrap_or_else(|| "-".to_owned()),
+        if why.is_empty() { "-".to_owned() } else { why },
     ]
 }
 
