@@ -7,10 +7,12 @@ use estate::RuleId;
 #[non_exhaustive]
 pub enum PolicyError {
     /// Fault: whoever wrote the file.
-    #[error("{path}: not a set of rules: {message}")]
+    #[error("{path}:{line}: not a set of rules: {message}")]
     Syntax {
         /// The file.
         path: String,
+        /// The line, from 1.
+        line: usize,
         /// The parser's words.
         message: String,
     },

@@ -75,6 +75,7 @@ fn parse(file: &PolicyText) -> Result<Vec<Policy>, PolicyError> {
     let path = || file.path.clone();
     let set = PolicySet::from_str(&file.text).map_err(|error| PolicyError::Syntax {
         path: path(),
+        line: line_of(&error, &file.text),
         message: detail(&error),
     })?;
     if let Some(template) = set.templates().next() {
@@ -220,6 +221,17 @@ fn validate(file: &PolicyText, rules: &PolicySet, words: &Vocabulary) -> Result<
         }),
         None => Ok(()),
     }
+}
+
+/// The line, from 1, of the first thing that the parser points at; the last one when it points nowhere.
+fn line_of(error: &dyn miette::Diagnostic, text: &str) -> usize {
+    let label = error.labels().and_then(|mut labels| labels.next());
+    let offset = label.map_or(text.len(), |label| label.offset());
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
 }
 
 fn detail(error: &dyn std::error::Error) -> String {

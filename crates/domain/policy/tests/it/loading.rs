@@ -179,6 +179,17 @@ fn ill_typed_conditions_are_refused() {
 }
 
 #[test]
+fn a_broken_text_is_refused_with_its_line() {
+    let line = |text: &str| match refused(text) {
+        PolicyError::Syntax { line, .. } => line,
+        other => panic!("{other}"),
+    };
+    let broken = "permit (principal inn, action, resource);\n\n\n";
+    let first = line(broken);
+    assert_eq!(line(&format!("// one\n// two\n{broken}")), first + 2);
+}
+
+#[test]
 fn templates_and_broken_texts_are_refused() {
     let template = "@id(\"new\") permit (principal in ?principal, action, resource in DataSet::\"medical-records\");";
     assert!(matches!(refused(template), PolicyError::Template { .. }));
