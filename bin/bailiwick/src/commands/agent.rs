@@ -96,6 +96,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
     let workloads = unix::listen(&config.workload_socket, Access::Everybody)?;
     let decoders = unix::listen(&config.key_socket, Access::Root)?;
     let now = Arc::new(|| SystemClock.timestamp());
+    let standing = agent.standing();
     let attesting = tokio::spawn(Arc::clone(&agent).run_forever());
     let opening = tokio::spawn(key_socket::serve(
         Arc::clone(&agent),
@@ -118,7 +119,10 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
     );
     tokio::select! {
         served = serving => served?,
-        ended = attesting => bail!("the agent stopped attesting{}", ended.err().map(|e| format!(": {e}")).unwrap_or_default()),
+        _ = attesting => match standing.borrow().banned {
+            true => bail!("node `{}` is banned", config.node),
+            false => bail!("the agent stopped attesting"),
+        },
     }
     let _ = opening.await;
     eprintln!("stopping");
@@ -126,6 +130,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
 }
 
 fn identify(config: AgentConfig) -> anyhow::Result<()> {
+    make_private(&config.state)?;
     let keys = node_keys(&config)?;
     println!("[node.{}]", config.node);
     match keys.identify()? {

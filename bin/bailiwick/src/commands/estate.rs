@@ -1,8 +1,9 @@
 //! `bailiwick apply` and `bailiwick diff`.
 
 use clap::Args;
+use server::{Code, govern::NOTHING_CHANGES};
 use web::{
-    Call,
+    Call, ClientError,
     client::Question,
     wire::{Access, Answer, Applied, Diff, Estate},
 };
@@ -46,10 +47,22 @@ pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
         files: args.folder.files()?,
         prune: args.prune,
     };
-    let answer: Answer<Applied> = context
+    let answer: Result<Answer<Applied>, ClientError> = context
         .client()?
         .send(Call::Apply, Question::default(), &body)
-        .await?;
+        .await;
+    let answer = match answer {
+        // What is wanted is in force already: scripts that apply again and again are right to do so.
+        Err(ClientError::Refused {
+            code: Code::Conflict,
+            message,
+            ..
+        }) if message == NOTHING_CHANGES => {
+            eprintln!("{NOTHING_CHANGES}");
+            return Ok(Exit::Done);
+        }
+        other => other?,
+    };
     let leaf = answer.receipt.map(|receipt| receipt.index);
     context
         .output
@@ -76,7 +89,7 @@ pub(crate) async fn diff(args: DiffArgs) -> Result<Exit, CommandError> {
         if differs {
             diff_text(diff)
         } else {
-            "nothing changes\n".to_owned()
+            format!("{NOTHING_CHANGES}\n")
         }
     })?;
     Ok(if differs { Exit::Denied } else { Exit::Done })

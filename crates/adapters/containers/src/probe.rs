@@ -148,7 +148,16 @@ fn told(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        let status = error.downcast_ref::<tonic::Status>();
+        let boxed = error.downcast_ref::<Box<tonic::Status>>();
+        match status.or(boxed.map(AsRef::as_ref)) {
+            // Its own words repeat what lies below it, in the library's way.
+            Some(status) => {
+                text.push_str(status.message());
+                break;
+            }
+            None => text.push_str(&error.to_string()),
+        }
         cause = error.source();
     }
     text

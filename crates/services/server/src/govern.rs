@@ -63,6 +63,9 @@ pub enum GovernError {
     Keys(#[from] KeyringError),
 }
 
+/// What [`Server::apply`] says to an estate that is in force already.
+pub const NOTHING_CHANGES: &str = "nothing changes";
+
 /// What an estate would change.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -32,14 +32,15 @@ use crate::commands::trust::TrustArgs;
 
 /// Decrypts one layer for containerd; started by containerd, not by people.
 ///
-/// In containerd's configuration:
+/// In containerd's configuration, under exactly these ids (others get no key packets), the same for `…v1.tar`:
 ///
-///   [stream_processors."io.bailiwick.decoder.v1.tar.gzip"]
+///   [stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]
 ///     accepts = ["application/vnd.oci.image.layer.v1.tar+gzip+encrypted"]
 ///     returns = "application/vnd.oci.image.layer.v1.tar+gzip"
 ///     path = "/usr/bin/bailiwick"
 ///     args = ["plugin", "containerd-decoder"]
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct ContainerdDecoderArgs {
     /// The agent's socket for decoders.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]

@@ -52,7 +52,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let _one_at_a_time = self.applying.lock().await;
         let (next, plan) = self.prepare(files, submitter)?;
         if plan.base_hash == plan.result_hash {
-            return Err(GovernError::Conflict("nothing changes".to_owned()));
+            return Err(GovernError::Conflict(NOTHING_CHANGES.to_owned()));
         }
         let removed = removals(&plan);
         if !prune && !removed.is_empty() {
