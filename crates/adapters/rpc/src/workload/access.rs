@@ -151,9 +151,9 @@ pub(crate) fn status(error: &AgentError) -> Status {
         AgentError::Denied { .. } | AgentError::Caller(_) | AgentError::Banned => {
             Status::permission_denied(said)
         }
-        AgentError::NotAttested | AgentError::Unavailable(_) | AgentError::BadReceipt(_) => {
-            Status::unavailable(said)
-        }
+        // The client says "not available now" itself.
+        AgentError::Unavailable(why) => Status::unavailable(why.clone()),
+        AgentError::NotAttested | AgentError::BadReceipt(_) => Status::unavailable(said),
         _ => Status::internal(said),
     }
 }
