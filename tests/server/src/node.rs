@@ -32,6 +32,10 @@ pub struct TestNode {
     pub requester: PrivateKey,
     /// Its connection.
     pub session: Session,
+    /// Its certificate, then the issuing CA, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// The key of its certificate.
+    pub node_key: EcdsaP256Key,
     exporter: [u8; 32],
     seq: AtomicU64,
 }
@@ -116,11 +120,13 @@ impl TestNode {
         let possession = node_key
             .sign(&binding.qualifying_data(&challenge.nonce))
             .unwrap();
-        house
+        let admitted = house
             .server
             .admit(attesting, &Proof::default(), &possession)
             .await?;
         Ok(Self {
+            chain: admitted.chain,
+            node_key,
             session: Session::new(SessionKeys {
                 node: name.clone(),
                 exporter,
