@@ -63,8 +63,6 @@ pub enum ActKind {
     PersonCertificate,
     /// A request of a person was refused.
     AdminRefused,
-    /// A minute passed.
-    Heartbeat,
     /// Denials beyond a budget, as one number.
     DenialsAggregated,
 }
@@ -89,7 +87,6 @@ impl ActKind {
             Self::AdminRead => "admin-read",
             Self::PersonCertificate => "person-certificate",
             Self::AdminRefused => "admin-refused",
-            Self::Heartbeat => "heartbeat",
             Self::DenialsAggregated => "denials-aggregated",
         }
     }

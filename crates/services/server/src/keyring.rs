@@ -1,6 +1,5 @@
 //! The server's keys: made once, wrapped by the KEK, unwrapped into memory at start.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use custody::{Custody, Kek, KekError, KeyDocument, KeyDocumentError, KeyPurpose, KeyUse};
 use estate::{Estate, Timestamp};
 use hpke_xwing::{PrivateKey, PublicKey, Suite};
@@ -263,14 +262,6 @@ pub fn document(
         nbf + DOCUMENT_LIFE_SECONDS,
     );
     Ok((usage, document))
-}
-
-/// Key id of a document's or row's public key, for people to compare.
-pub fn short_id(public: &[u8]) -> String {
-    B64.encode(estate::Digest::of(public).as_bytes())
-        .chars()
-        .take(12)
-        .collect()
 }
 
 const DOCUMENT_LIFE_SECONDS: i64 = 30 * 86_400;

@@ -1,5 +1,6 @@
 //! Leases: intent, role, granted, answer, in this order; and the sweep that ends what must not live on.
 
+pub(crate) mod pauses;
 mod sweep;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use estate::{Credential, Database, DatabaseName, Grants, LeaseId};
+use estate::{Credential, Database, DatabaseKind, DatabaseName, Grants, LeaseId};
 use evidence::{
     Session, Statement,
     request::{Canonical, LeaseRequest},
@@ -22,6 +23,7 @@ use policy::{DenialReason, Lease, Request};
 use serde::{Deserialize, Serialize};
 
 use self::sweep::PENDING_PATIENCE;
+pub use self::sweep::Pace;
 use crate::{
     ports::{AccountError, Connection, DatabaseAccounts, RoleSpec, Store, StoreError},
     release::{Answer, Circumstances, ReleaseError},
@@ -85,6 +87,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             (None, _) => Some(DenialReason::Unknown(
                 "connection to the database of this credential",
             )),
+            (Some(found), _) if found.database.kind != DatabaseKind::Postgresql => Some(
+                DenialReason::Unknown("way to make accounts on this kind of database"),
+            ),
             (_, false) => Some(DenialReason::Unknown("SCRAM-SHA-256 verifier of that form")),
             _ => None,
         };

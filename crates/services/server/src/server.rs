@@ -94,6 +94,8 @@ pub struct Server<S, A> {
     custody: RwLock<Arc<Custody>>,
     /// Nonces of quotes that were asked for and not answered yet, by node. Short-lived; lost at a restart.
     pub(crate) nonces: Mutex<BTreeMap<NodeName, crate::nodes::PendingQuote>>,
+    /// Databases that failed at a sweep.
+    pub(crate) pauses: Mutex<crate::leases::pauses::Pauses>,
     /// Denials by node.
     pub(crate) budget: Mutex<crate::budget::DenialBudget>,
     /// Refused attestations.
@@ -158,6 +160,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             world: RwLock::new(world),
             custody: RwLock::new(Arc::new(custody)),
             nonces: Mutex::default(),
+            pauses: Mutex::default(),
             budget: Mutex::default(),
             strangers: Mutex::default(),
             streams: Mutex::default(),

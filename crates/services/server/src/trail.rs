@@ -148,15 +148,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         Ok((self.store.audit().await?, reading))
     }
 
-    /// Records that somebody read something.
-    ///
-    /// # Errors
-    /// [`NotRecorded`]
-    pub async fn record_admin_read(&self, actor: Actor, what: &str) -> Result<(), NotRecorded> {
-        let act = Act::new(ActKind::AdminRead, actor).field("what", what);
-        self.ledger.record(act).await.map(drop)
-    }
-
     async fn record_reading(
         &self,
         actor: Actor,

@@ -1,7 +1,7 @@
 //! Leases: in order, and ended by whatever has to end them.
 
 use ledger::Actor;
-use server::{Payload, ReleaseError, ports::Store};
+use server::{Payload, ReleaseError, leases::Pace, ports::Store};
 use test_server::{TestNode, as_shipped, files};
 
 use crate::{count, denial, house};
@@ -48,6 +48,58 @@ async fn a_database_that_does_not_answer_leaves_no_lease_and_no_answer() {
     house.accounts.set_away(false);
     assert_eq!(house.server.sweep_once().await.unwrap(), 1);
     assert!(house.server.leases(true).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_database_that_stays_away_is_asked_less_and_less_often() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    node.lease(&house, as_shipped()).await.unwrap();
+    let lease = house.server.leases(true).await.unwrap()[0].id.clone();
+    house.server.revoke(&lease, Actor::LocalRoot).await.unwrap();
+    house.accounts.set_away(true);
+    let tries = count(&house, &[("kind", "connection-use")]).await;
+    for _ in 0..600 {
+        house.clock.shift(1_000);
+        drop(house.server.sweep_at(Pace::Patient).await);
+    }
+    let tries = count(&house, &[("kind", "connection-use")]).await - tries;
+    assert!((5..20).contains(&tries), "{tries} leaves in ten minutes");
+    house.accounts.set_away(false);
+    // Whoever ends something is not made to wait for the pause.
+    assert_eq!(house.server.sweep_at(Pace::AtOnce).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_credential_on_a_database_that_nobody_here_can_speak_to_is_denied_before_any_lease() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    let mut estate = files();
+    edit(
+        &mut estate,
+        "credentials.toml",
+        "kind = \"postgresql\"",
+        "kind = \"couchdb\"",
+    );
+    edit(
+        &mut estate,
+        "credentials.toml",
+        "postgresql://pg.hospital.example:5432/records",
+        "https://pg.hospital.example",
+    );
+    edit(
+        &mut estate,
+        "credentials.toml",
+        "grants = [\"CONNECT ON DATABASE records\"]",
+        "grants = { records = [\"_reader\"] }",
+    );
+    house
+        .server
+        .apply(estate, false, Actor::LocalRoot, None)
+        .await
+        .unwrap();
+    assert!(denial(node.lease(&house, as_shipped()).await).contains("kind of database"));
+    assert!(house.server.leases(false).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! The sweep: ends what must not live on, and what a crash left.
 
-use super::*;
+use super::{pauses::Pauses, *};
 
 impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// Sweeps for ever: at once when told, and every second.
     pub async fn sweep_forever(self: Arc<Self>) {
         let mut compared = None;
+        let mut pace = Pace::AtOnce;
         loop {
             // `apply` does so, too; a crash or a failing store right after an estate came in force left leases that it does
             // not permit.
@@ -21,13 +22,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             if let Err(error) = self.aggregate_denials().await {
                 tracing::warn!(error = %crate::nodes::chain(&error), "denials are not counted in the ledger yet");
             }
-            if let Err(error) = self.sweep_once().await {
+            if let Err(error) = self.sweep_at(pace).await {
                 tracing::warn!(error = %crate::nodes::chain(&error), "sweep incomplete");
             }
-            tokio::select! {
-                () = self.sweep.notified() => {}
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-            }
+            pace = tokio::select! {
+                () = self.sweep.notified() => Pace::AtOnce,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => Pace::Patient,
+            };
         }
     }
 
@@ -36,6 +37,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// # Errors
     /// [`ReleaseError`]; leases of databases that do not answer stay due.
     pub async fn sweep_once(&self) -> Result<usize, ReleaseError> {
+        self.sweep_at(Pace::AtOnce).await
+    }
+
+    /// As [`Server::sweep_once`]; `pace` says whether databases that failed a moment ago are asked again already.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]; leases of databases that do not answer stay due.
+    pub async fn sweep_at(&self, pace: Pace) -> Result<usize, ReleaseError> {
         let now = self.now();
         let due = self
             .store
@@ -53,15 +62,28 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let mut ended = 0;
         let mut failure = None;
         for (database, leases) in by_database {
+            if pace == Pace::Patient && self.pauses().hold(&database, now) {
+                continue;
+            }
             match self.end_all(&database, leases).await {
-                Ok(count) => ended += count,
-                Err(error) => failure = Some(error),
+                Ok(count) => {
+                    self.pauses().end(&database);
+                    ended += count;
+                }
+                Err(error) => {
+                    self.pauses().failed(&database, now);
+                    failure = Some(error);
+                }
             }
         }
         if ended > 0 {
             self.announce();
         }
         failure.map_or(Ok(ended), Err)
+    }
+
+    fn pauses(&self) -> std::sync::MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn end_all(
@@ -167,6 +189,15 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let (gone, failure) = self.end_roles(&connection, &orphans).await;
         failure.map_or(Ok(gone.len()), |error| Err(error.into()))
     }
+}
+
+/// How soon a database that failed is asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once: somebody ended something.
+    AtOnce,
+    /// After a pause that doubles up to a minute: nothing new happened.
+    Patient,
 }
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
