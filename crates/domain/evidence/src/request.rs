@@ -1,6 +1,6 @@
 //! Requests in their canonical form: the bytes whose hash the statement names.
 
-use estate::{CredentialName, Digest, ImageSetName, SecretName};
+use estate::{CredentialName, Digest, ImageSetName, LeaseId, SecretName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The five things that can be asked of the release path.
@@ -48,6 +48,18 @@ pub struct OpenRequest {
     pub uses: Vec<LayerUse>,
     /// The program that asks, such as the runtime's decoder.
     pub caller: Digest,
+    /// Whether the node's runtime asks the start gate before it makes a container.
+    pub start_gate: StartGate,
+}
+
+/// Whether every way in which a node's runtime makes containers leads through the start gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartGate {
+    /// Each runtime handler is wrapped, and the gate answers.
+    Everywhere,
+    /// At least one handler is not wrapped, or it could not be told.
+    Missing,
 }
 
 /// Descriptor of one encrypted layer.
@@ -87,6 +99,47 @@ pub struct StartRequest {
     pub v: u8,
     /// The image set.
     pub image: ImageSetName,
+}
+
+/// Somebody is about to put a hand inside a container, or has: asked by the node's agent in the name of the container.
+/// Nothing is released by it, so it is an act and no release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Format version, 1.
+    pub v: u8,
+    /// How.
+    pub hand: Hand,
+    /// The command, for an exec; empty otherwise.
+    pub argv: Vec<String>,
+    /// Image sets whose encrypted layers the container is made of.
+    pub images: Vec<ImageSetName>,
+    /// What was delivered into the container.
+    pub held: Held,
+}
+
+/// How somebody gets a hand inside a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hand {
+    /// Another process in it.
+    Exec,
+    /// Another container in its process space.
+    Join,
+    /// Its memory is written to a file.
+    Checkpoint,
+    /// It has happened already, and nobody asked before: it can only be recorded.
+    Seen,
+}
+
+/// What was delivered into one container and is still there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Held {
+    /// Secrets.
+    pub secrets: Vec<SecretName>,
+    /// Leases.
+    pub leases: Vec<LeaseId>,
 }
 
 /// A workload asks for a secret.
@@ -206,6 +259,7 @@ macro_rules! canonical {
 canonical!(
     OpenRequest,
     StartRequest,
+    ExecRequest,
     ReadRequest,
     LeaseRequest,
     IssueRequest

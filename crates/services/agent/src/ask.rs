@@ -5,7 +5,9 @@ use std::time::Duration;
 use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
 use evidence::{
     Action, Confirmation, StatementBuilder, WorkloadFacts,
-    request::{Canonical, LayerDescriptor, LayerUse, LeaseRequest, OpenRequest, ReadRequest},
+    request::{
+        Canonical, LayerDescriptor, LayerUse, LeaseRequest, OpenRequest, ReadRequest, StartGate,
+    },
 };
 use tokio::time::timeout;
 
@@ -104,6 +106,7 @@ impl<C: Connector, P: Probe> Agent<C, P> {
             layer,
             uses,
             caller: decoder,
+            start_gate: StartGate::Missing,
         };
         let measured = Measured { workload: None, at };
         let delivered = self

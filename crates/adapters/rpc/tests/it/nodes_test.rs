@@ -156,6 +156,7 @@ async fn call(client: &mut NodesClient<Channel>, method: &str) -> Result<Option<
                 layer,
                 uses: Vec::new(),
                 caller: digest,
+                start_gate: evidence::request::StartGate::Everywhere,
             };
             client.open(release(&request)).await?
         }

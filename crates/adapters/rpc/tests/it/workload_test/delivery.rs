@@ -60,6 +60,7 @@ pub(crate) fn release(asked: Asked, cnf: &Confirmation, log: &Signer) -> Deliver
                 layer,
                 uses: Vec::new(),
                 caller,
+                start_gate: evidence::request::StartGate::Everywhere,
             };
             (open.to_canonical(), "bailiwick/open/v1")
         }
