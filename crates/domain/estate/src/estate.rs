@@ -17,7 +17,7 @@ use crate::places::{self, Location, LocationKind};
 use crate::source::{EstateError, Problem, most_similar};
 use crate::{
     BootProfileName, ClusterName, CredentialName, DataSetName, DatabaseName, Digest, EstateHash,
-    ImageSetName, LocationName, NodeName, TeamName,
+    ImageSetName, LocationName, NodeName, TeamName, Timestamp,
 };
 
 /// Everything that people wrote down, valid as a whole.
@@ -201,10 +201,10 @@ impl Estate {
         self.images.get(name)
     }
 
-    /// The set that the image with this config digest is in.
+    /// The set that the image with this config digest is in at the time `now`: promoted builds age out.
     #[must_use]
-    pub fn image_set_of(&self, config: &Digest) -> Option<&ImageSet> {
-        self.image_sets().find(|set| set.digests.contains(config))
+    pub fn image_set_of(&self, config: &Digest, now: Timestamp) -> Option<&ImageSet> {
+        self.image_sets().find(|set| set.holds(config, now))
     }
 
     /// All identity templates, in the order in which they are tried.

@@ -11,7 +11,7 @@ use crate::inventory::key_file;
 use crate::read::{Value, document};
 use crate::run::{self, RunRules};
 use crate::source::{Conflict, EstateError, Problem, Source};
-use crate::{DataSetName, Digest, ImageSetName, People, Span, TeamName};
+use crate::{DataSetName, Digest, ImageSetName, People, Span, TeamName, Timestamp};
 
 /// Images that count as one application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,6 +36,14 @@ pub struct ImageSet {
     pub promoters: BTreeSet<Promoter>,
     /// What may differ from the image and still count as "as shipped".
     pub run: RunRules,
+}
+
+impl ImageSet {
+    /// Whether the image with this config digest is a member at the time `now`.
+    #[must_use]
+    pub fn holds(&self, config: &Digest, _now: Timestamp) -> bool {
+        self.digests.contains(config)
+    }
 }
 
 /// What an image must be.

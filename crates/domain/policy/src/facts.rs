@@ -1,6 +1,6 @@
 //! Facts: the vector that every decision is made from, whether a request, a test or a question asks for it.
 
-use estate::{Assurance, Attest, Digest, ImageSetName, MountGroup, RunRules};
+use estate::{Assurance, Attest, Digest, ImageSetName, MountGroup, RunRules, Timestamp};
 use evidence::{
     Attestor, Deviation, Interactive, NodeFacts, Strength, VerifiedEvidence, WorkloadFacts,
 };
@@ -57,17 +57,23 @@ impl Measured {
 impl Policies {
     /// The facts of verified evidence, as this version of the estate judges them.
     #[must_use]
-    pub fn facts_of(&self, evidence: &VerifiedEvidence) -> Facts {
-        self.facts_from(evidence.node(), evidence.workload())
+    pub fn facts_of(&self, evidence: &VerifiedEvidence, now: Timestamp) -> Facts {
+        self.facts_from(evidence.node(), evidence.workload(), now)
     }
 
     /// As [`Policies::facts_of`], from facts that may only be remembered, to explain with them. Facts are no proof.
     ///
-    /// Place and cluster are taken from the inventory as it is now, not as it was when the node was attested: a node
+    /// Which image set an image is in depends on `now`: promoted builds age out. Place and cluster are taken from the
+    /// inventory as it is now, not as it was when the node was attested: a node
     /// that was moved or removed is where the inventory says, or nowhere. A boot profile counts only while the inventory
     /// still wants it of that node.
     #[must_use]
-    pub fn facts_from(&self, attested: &NodeFacts, workload: Option<&WorkloadFacts>) -> Facts {
+    pub fn facts_from(
+        &self,
+        attested: &NodeFacts,
+        workload: Option<&WorkloadFacts>,
+        now: Timestamp,
+    ) -> Facts {
         let listed = self.estate().node(&attested.name);
         // A token can't stand for a machine that the inventory wants attested by its TPM, nor the reverse.
         let listed = listed.filter(|node| {
@@ -97,13 +103,13 @@ impl Policies {
         };
         Facts {
             node,
-            workload: workload.map(|workload| self.measured(workload)),
+            workload: workload.map(|workload| self.measured(workload, now)),
         }
     }
 
-    fn measured(&self, workload: &WorkloadFacts) -> Measured {
+    fn measured(&self, workload: &WorkloadFacts, now: Timestamp) -> Measured {
         let image = workload.image.as_ref().map(|image| image.config);
-        let set = image.and_then(|config| self.estate().image_set_of(&config));
+        let set = image.and_then(|config| self.estate().image_set_of(&config, now));
         let nothing = RunRules::default();
         let rules = set.map_or(&nothing, |set| &set.run);
         // Some are named and the rest counted: a denial's reason stands in a leaf, and a node may report any number.

@@ -168,7 +168,7 @@ impl Policies {
             let reason = DenialReason::Principal(K::ACTION.as_str());
             return Verdict::Denied(denial::<K>(evidence, &request, reason, self.basis()));
         }
-        let facts = self.facts_of(&evidence);
+        let facts = self.facts_of(&evidence, now);
         match self
             .evaluate(&facts, K::ACTION, request.target(), now)
             .outcome()

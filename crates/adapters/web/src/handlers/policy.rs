@@ -145,7 +145,7 @@ async fn facts<S: Store, A: DatabaseAccounts>(
         quoted_at: row.as_ref().and_then(|row| row.quoted_at),
         epoch: row.as_ref().map_or(Epoch::default(), |row| row.epoch),
     };
-    let placed = world.policies.facts_from(&node, None);
+    let placed = world.policies.facts_from(&node, None, server.now());
     if action == Action::Open {
         return Ok(placed);
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use estate::{Attest, Estate, Grants, IdentityFacts, LocationKind, MountGroup, PolicyScope, Want};
+use estate::{
+    Attest, Estate, Grants, IdentityFacts, LocationKind, MountGroup, PolicyScope, Timestamp, Want,
+};
 
 use crate::{appended, edited, example, example_files};
 
@@ -65,8 +67,14 @@ fn data_sets_images_and_credentials_are_read() {
     );
     let set = estate.image_set(&"medrec".parse().unwrap()).unwrap();
     let member = set.digests.first().unwrap();
-    assert_eq!(estate.image_set_of(member), Some(set));
-    assert_eq!(estate.image_set_of(&estate::Digest::of("another")), None);
+    assert_eq!(
+        estate.image_set_of(member, Timestamp::UNIX_EPOCH),
+        Some(set)
+    );
+    assert_eq!(
+        estate.image_set_of(&estate::Digest::of("another"), Timestamp::UNIX_EPOCH),
+        None
+    );
     let credential = estate
         .credential(&"postgresql/medical-records".parse().unwrap())
         .unwrap();

@@ -39,14 +39,14 @@ fn measured(deviations: Option<Vec<Deviation>>) -> WorkloadFacts {
 }
 
 fn shipped(deviation: Deviation) -> (Option<bool>, Vec<String>) {
-    let facts = policies().facts_from(&node(), Some(&measured(Some(vec![deviation]))));
+    let facts = policies().facts_from(&node(), Some(&measured(Some(vec![deviation]))), now());
     let workload = facts.workload.unwrap();
     (workload.as_shipped, workload.unshipped)
 }
 
 #[test]
 fn an_image_is_known_by_its_config_digest() {
-    let facts = policies().facts_from(&node(), Some(&measured(Some(Vec::new()))));
+    let facts = policies().facts_from(&node(), Some(&measured(Some(Vec::new()))), now());
     let workload = facts.workload.unwrap();
     assert_eq!(workload.image_set, Some("medrec".parse().unwrap()));
     assert_eq!(workload.as_shipped, Some(true));
@@ -54,7 +54,7 @@ fn an_image_is_known_by_its_config_digest() {
     other.image.as_mut().unwrap().config = Digest::of("other");
     assert_eq!(
         policies()
-            .facts_from(&node(), Some(&other))
+            .facts_from(&node(), Some(&other), now())
             .workload
             .unwrap()
             .image_set,
@@ -154,7 +154,7 @@ fn what_the_owner_does_not_list_is_not() {
 
 #[test]
 fn what_was_not_compared_is_absent() {
-    let facts = policies().facts_from(&node(), Some(&measured(None)));
+    let facts = policies().facts_from(&node(), Some(&measured(None)), now());
     assert_eq!(facts.workload.unwrap().as_shipped, None);
     let nothing = WorkloadFacts {
         container: None,
@@ -167,7 +167,7 @@ fn what_was_not_compared_is_absent() {
         pod: None,
     };
     let workload = policies()
-        .facts_from(&node(), Some(&nothing))
+        .facts_from(&node(), Some(&nothing), now())
         .workload
         .unwrap();
     assert_eq!(workload, policy::Measured::default());
@@ -179,7 +179,7 @@ fn an_image_in_no_set_may_not_differ_at_all() {
     other.image.as_mut().unwrap().config = Digest::of("other");
     assert_eq!(
         policies()
-            .facts_from(&node(), Some(&other))
+            .facts_from(&node(), Some(&other), now())
             .workload
             .unwrap()
             .as_shipped,
@@ -194,7 +194,7 @@ fn a_node_is_where_the_inventory_says_now() {
         cluster: Some("euCluster".parse().unwrap()),
         ..node()
     };
-    let facts = policies().facts_from(&claims, None);
+    let facts = policies().facts_from(&claims, None, now());
     assert_eq!(
         (facts.node.location, facts.node.cluster),
         (node().location, node().cluster)
@@ -203,7 +203,7 @@ fn a_node_is_where_the_inventory_says_now() {
         name: "gone".parse().unwrap(),
         ..node()
     };
-    let Facts { node: gone, .. } = policies().facts_from(&unknown, None);
+    let Facts { node: gone, .. } = policies().facts_from(&unknown, None, now());
     assert_eq!((gone.location, gone.cluster, gone.boot), (None, None, None));
 }
 
@@ -215,8 +215,11 @@ fn a_boot_profile_counts_only_while_the_inventory_wants_it() {
         boot: Some("other".parse().unwrap()),
         ..node()
     };
-    assert_eq!(policies.facts_from(&claims, None).node.boot, None);
-    assert_eq!(policies.facts_from(&node(), None).node.boot, node().boot);
+    assert_eq!(policies.facts_from(&claims, None, now()).node.boot, None);
+    assert_eq!(
+        policies.facts_from(&node(), None, now()).node.boot,
+        node().boot
+    );
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn a_token_does_not_stand_for_a_machine_with_a_tpm() {
         attestor: Attestor::JoinToken,
         ..node()
     };
-    let facts = policies().facts_from(&by_token, Some(&measured(Some(Vec::new()))));
+    let facts = policies().facts_from(&by_token, Some(&measured(Some(Vec::new()))), now());
     assert_eq!(
         (facts.node.location.clone(), facts.node.boot.clone()),
         (None, None)
@@ -248,7 +251,7 @@ fn a_token_does_not_stand_for_a_machine_with_a_tpm() {
         quoted_at: None,
         ..by_token
     };
-    let facts = policies.facts_from(&joined, Some(&measured(Some(Vec::new()))));
+    let facts = policies.facts_from(&joined, Some(&measured(Some(Vec::new()))), now());
     assert_eq!(facts.node.location, Some("DAL05".parse().unwrap()));
     assert!(
         policies

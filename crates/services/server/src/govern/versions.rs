@@ -171,7 +171,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let quoted_at = node.facts.quoted_at.map(|_| now);
         let set = world
             .estate
-            .image_set_of(&image)
+            .image_set_of(&image, now)
             .map(|set| set.name.clone());
         let facts = Facts {
             node: NodeFacts {

@@ -12,7 +12,7 @@ pub(super) fn identity(
     let config = workload
         .and_then(|workload| workload.image.as_ref())
         .map(|image| image.config);
-    let set = config.and_then(|config| at.world.estate.image_set_of(&config));
+    let set = config.and_then(|config| at.world.estate.image_set_of(&config, at.now));
     let pod = workload.and_then(|workload| workload.pod.as_ref());
     let facts = IdentityFacts {
         location: node.location.clone(),
