@@ -178,6 +178,18 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
         )
     }
 
+    async fn exec(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
+        let asked = Asked::by(request)?;
+        reply(
+            self.server
+                .exec(&asked.session, &asked.statement, &asked.request)
+                .await,
+        )
+    }
+
     async fn directives(
         &self,
         request: Request<wire::DirectivesRequest>,

@@ -65,6 +65,18 @@ pub enum ActKind {
     AdminRefused,
     /// Denials beyond a budget, as one number.
     DenialsAggregated,
+    /// A hand inside a container: nothing in it is exposed by that.
+    ExecPermitted,
+    /// A hand inside a container was refused.
+    ExecRefused,
+    /// What a container holds counts as seen by a person.
+    Exposure,
+    /// The server lives: each minute.
+    Heartbeat,
+    /// What the server's clocks say: each hour.
+    Clock,
+    /// A node holds a checkpoint of ours that this tree does not lead to.
+    ForkReported,
 }
 
 impl ActKind {
@@ -88,6 +100,12 @@ impl ActKind {
             Self::PersonCertificate => "person-certificate",
             Self::AdminRefused => "admin-refused",
             Self::DenialsAggregated => "denials-aggregated",
+            Self::ExecPermitted => "exec-permitted",
+            Self::ExecRefused => "exec-refused",
+            Self::Exposure => "exposure",
+            Self::Heartbeat => "heartbeat",
+            Self::Clock => "clock",
+            Self::ForkReported => "fork-reported",
         }
     }
 }

@@ -157,6 +157,13 @@ pub trait ServerLink: Send + Sync + 'static {
         statement: Statement,
         packet: Vec<u8>,
     ) -> impl Future<Output = Result<Reply, LinkError>> + Send;
+    /// A hand inside a container, asked or reported: `request` is evidence's `ExecRequest`. `Plain` holds one word: `probe`,
+    /// `free` or `exposed`.
+    fn exec(
+        &self,
+        request: Vec<u8>,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Reply, LinkError>> + Send;
     /// Answers a quote directive.
     fn quote(
         &self,

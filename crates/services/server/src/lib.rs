@@ -2,6 +2,7 @@
 
 mod budget;
 pub mod codes;
+pub mod exec;
 pub mod genesis;
 pub mod govern;
 pub mod keyring;

@@ -5,7 +5,7 @@ mod judged;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use custody::{OpenedPacket, Released, Undelivered};
-use estate::{IdentityFacts, Timestamp};
+use estate::{IdentityFacts, NodeName, Timestamp};
 use evidence::{
     AttestedNode, RequestError, Session, Statement, VerifiedEvidence,
     request::{Canonical, IssueRequest, OpenRequest, ReadRequest, StartRequest, SvidRequest},
@@ -58,6 +58,9 @@ pub enum ReleaseError {
     /// Fault: none. On record.
     #[error("denied: {}", .0.denial.reason)]
     Denied(Box<LoggedDenial>),
+    /// Fault: none. A hand inside a container was refused; on record.
+    #[error("denied: {1}")]
+    ExecRefused(Box<Commitment>, String),
     /// Fault: the caller: nothing was decided.
     #[error("the request can't be read")]
     Request(#[from] RequestError),
@@ -126,12 +129,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<LoggedPermit<K>, ReleaseError> {
         match self.ledger.commit(verdict, effects).await {
             Err(NotReleased::Denied(denied)) => {
-                let node = &denied.denial.subject.node.name;
-                self.budget().spend(node, self.now());
+                self.spend(&denied.denial.subject.node.name);
                 Err(ReleaseError::Denied(denied))
             }
             other => Ok(other?),
         }
+    }
+
+    /// A denial that is on record counts against its node.
+    pub(crate) fn spend(&self, node: &NodeName) {
+        self.budget().spend(node, self.now());
     }
 
     pub(crate) fn strangers(&self) -> MutexGuard<'_, StrangerBudget> {

@@ -61,6 +61,15 @@ impl ServerLink for RpcLink {
         parse_reply(reply?.into_inner())
     }
 
+    async fn exec(&self, body: Vec<u8>, statement: Statement) -> Result<Reply, LinkError> {
+        let asked = request(wire::ReleaseRequest {
+            request: body,
+            statement: statement.as_str().to_owned(),
+            packet: Vec::new(),
+        });
+        parse_reply(answered(self.client().exec(asked)).await?.into_inner())
+    }
+
     async fn quote(&self, nonce: [u8; 32], proof: Proof) -> Result<(), LinkError> {
         let (quote_attest, quote_signature) = proof.quote;
         let quote = wire::QuoteRequest {

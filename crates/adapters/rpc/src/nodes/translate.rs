@@ -127,6 +127,13 @@ pub(super) fn reply(
                 release_reply::Outcome::Denied(wire::Denied { code, reason }),
             )
         }
+        Err(ReleaseError::ExecRefused(commitment, reason)) => {
+            let code = Code::Denied.row().name.to_owned();
+            (
+                *commitment,
+                release_reply::Outcome::Denied(wire::Denied { code, reason }),
+            )
+        }
         Err(error) => return Err(release_status(&error)),
     };
     Ok(Response::new(wire::ReleaseReply {

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use estate::Digest;
 use evidence::request::{
-    Canonical, IssueRequest, LayerDescriptor, LeaseRequest, OpenRequest, ReadRequest, StartRequest,
-    SvidRequest,
+    Canonical, ExecRequest, Hand, Held, IssueRequest, LayerDescriptor, LeaseRequest, OpenRequest,
+    ReadRequest, StartRequest, SvidRequest,
 };
 use hyper_util::rt::TokioIo;
 use proto::bailiwick::node::v1::{
@@ -28,7 +28,7 @@ use tonic::{
 };
 
 /// Each method, and the kind of leaf that a release of it writes; the rest writes none of its own here.
-const METHODS: [(&str, Option<&str>); 10] = [
+const METHODS: [(&str, Option<&str>); 11] = [
     ("Attest", None),
     ("Quote", None),
     ("Open", Some("open")),
@@ -36,6 +36,7 @@ const METHODS: [(&str, Option<&str>); 10] = [
     ("Read", Some("read")),
     ("Lease", Some("lease")),
     ("Issue", Some("issue")),
+    ("Exec", Some("exec-refused")),
     ("Directives", None),
     ("Bundle", None),
     ("Consistency", None),
@@ -183,6 +184,17 @@ async fn call(client: &mut NodesClient<Channel>, method: &str) -> Result<Option<
                     v: 1,
                     credential,
                     verifier: String::new(),
+                }))
+                .await?
+        }
+        "Exec" => {
+            client
+                .exec(release(&ExecRequest {
+                    v: 1,
+                    hand: Hand::Exec,
+                    argv: vec!["sh".into()],
+                    images: Vec::new(),
+                    held: Held::default(),
                 }))
                 .await?
         }

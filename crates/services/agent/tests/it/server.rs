@@ -17,7 +17,7 @@ use estate::{Epoch, NodeName};
 use evidence::{
     Action, AttestBinding, AttestedNode, Attestor, Challenge, Confirmation, Enrolled, Proof,
     Purpose, Session, SessionKeys, Statement, Verifier, WorkloadFacts,
-    request::{Canonical, IssueRequest, SvidRequest},
+    request::{Canonical, ExecRequest, Hand, IssueRequest, SvidRequest},
 };
 use jose::{EcdsaP256Key, Jwk};
 use rcgen::{
@@ -68,6 +68,10 @@ pub(crate) struct State {
     pub(crate) quotes: Vec<bool>,
     /// How long a release takes.
     pub(crate) takes: Duration,
+    /// What was asked about hands inside containers.
+    pub(crate) execs: Vec<ExecRequest>,
+    /// What is answered to them: `probe`, `free` or `exposed`.
+    pub(crate) exec_word: &'static str,
 }
 
 pub(crate) struct FakeServer {
@@ -105,6 +109,8 @@ impl FakeServer {
             rejected: Vec::new(),
             quotes: Vec::new(),
             takes: Duration::ZERO,
+            execs: Vec::new(),
+            exec_word: "free",
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -373,6 +379,38 @@ impl ServerLink for FakeLink {
                 outcome: if state.denies { denied() } else { outcome },
             })
         })
+    }
+
+    async fn exec(&self, body: Vec<u8>, statement: Statement) -> Result<Reply, LinkError> {
+        let now = self.server.clock.now();
+        let node = self.server.with(|state| state.node.clone()).unwrap();
+        let verified = self
+            .server
+            .verifier
+            .verify(&statement, &body, &self.session, &node, now);
+        let request = ExecRequest::from_canonical(&body).unwrap();
+        Ok(self.server.with(|state| {
+            let answer = format!("{{\"exec\":{}}}", state.log.leaves.len()).into_bytes();
+            let (leaf, proof) = state.log.append(answer);
+            let denied = |reason: String| Outcome::Denied {
+                code: "denied".into(),
+                reason,
+            };
+            let outcome = match verified {
+                Err(why) => {
+                    state.rejected.push(why.to_string());
+                    denied(why.to_string())
+                }
+                Ok(_) if state.denies && request.hand != Hand::Seen => denied("exec".into()),
+                Ok(_) => Outcome::Plain(vec![state.exec_word.as_bytes().to_vec()]),
+            };
+            state.execs.push(request);
+            Reply {
+                leaf,
+                proof,
+                outcome,
+            }
+        }))
     }
 
     async fn quote(&self, nonce: [u8; 32], proof: Proof) -> Result<(), LinkError> {

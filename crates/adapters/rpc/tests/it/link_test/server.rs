@@ -212,6 +212,12 @@ impl Nodes for Seen {
     ) -> Result<Response<wire::ReleaseReply>, Status> {
         Ok(release("issue", request))
     }
+    async fn exec(
+        &self,
+        request: Request<wire::ReleaseRequest>,
+    ) -> Result<Response<wire::ReleaseReply>, Status> {
+        Ok(release("exec", request))
+    }
 
     async fn directives(
         &self,
