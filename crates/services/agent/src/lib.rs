@@ -7,6 +7,7 @@ mod ask;
 mod attest;
 mod backoff;
 mod error;
+mod gate;
 pub mod ports;
 mod run;
 mod session;
@@ -15,3 +16,4 @@ mod witness;
 
 pub use agent::{Agent, AgentConfig, AgentStanding, Delivered, JwtSvid, X509Svid};
 pub use error::AgentError;
+pub use gate::{GateAnswer, GateOperation, GateQuestion};
