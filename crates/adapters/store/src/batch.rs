@@ -146,6 +146,7 @@ impl<'a> Batch<'a> {
             db: &mut *self.db,
             tenant: self.tenant,
             standing: &mut self.standing,
+            time: self.now,
         };
         let failed = asked.failing(&guards).await?;
         let draft = if failed.is_some() { refused } else { granted };

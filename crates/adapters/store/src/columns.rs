@@ -18,6 +18,13 @@ impl Columns<'_> {
         u64::try_from(self.integer(name)?).map_err(|_| corrupt(name))
     }
 
+    pub(crate) fn number_or_none(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let found: Option<i64> = self.0.try_get(name).map_err(|_| corrupt(name))?;
+        found
+            .map(|number| u64::try_from(number).map_err(|_| corrupt(name)))
+            .transpose()
+    }
+
     pub(crate) fn small(&self, name: &str) -> Result<u32, StoreError> {
         u32::try_from(self.integer(name)?).map_err(|_| corrupt(name))
     }

@@ -4,7 +4,10 @@ use estate::{LeaseId, Timestamp};
 use evidence::Attestor;
 use ledger::{
     Effect,
-    rows::{EstateRow, LeaseIntent, LeaseOutcome, NodeRow, SecretRow, SerialRow, TokenRow},
+    rows::{
+        ChangeRow, ChangeState, EstateRow, LeaseIntent, LeaseOutcome, NodeRow, SecretRow,
+        SerialRow, TokenRow,
+    },
 };
 use sqlx::{SqliteConnection, query::Query, sqlite::SqliteArguments};
 
@@ -42,17 +45,41 @@ impl Effects<'_> {
         if done.rows_affected() == 0 {
             return Err(EffectError::Contradiction(what));
         }
-        if let Effect::Banned(node) = effect {
-            // A node without leases has none to end.
-            let leases = self
-                .query(sql::LEASES_OF_NODE_ENDING)
-                .bind(node.to_string());
-            leases
-                .execute(&mut *self.db)
-                .await
-                .map_err(|error| of_entry("the ban", error))?;
+        match effect {
+            Effect::Banned(node) => {
+                // A node without leases has none to end.
+                let leases = self
+                    .query(sql::LEASES_OF_NODE_ENDING)
+                    .bind(node.to_string());
+                leases
+                    .execute(&mut *self.db)
+                    .await
+                    .map_err(|error| of_entry("the ban", error))?;
+                Ok(())
+            }
+            Effect::Estate(row) => self.applied(row).await,
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// A version comes from one waiting change; all others start from an estate that is no more.
+    async fn applied(&mut self, row: &EstateRow) -> Result<(), EffectError> {
+        const WHAT: &str = "the version's change";
+        let change = self
+            .query(sql::CHANGE_APPLIED)
+            .bind(signed(row.number.0))
+            .bind(signed(row.version.0));
+        let done = change
+            .execute(&mut *self.db)
+            .await
+            .map_err(|error| of_entry(WHAT, error))?;
+        if done.rows_affected() == 0 {
+            return Err(EffectError::Contradiction(WHAT));
+        }
+        let others = self.query(sql::CHANGES_VOID).execute(&mut *self.db).await;
+        others
+            .map(drop)
+            .map_err(|error| of_entry("the waiting changes", error))
     }
 
     fn statement(&self, effect: &Effect) -> Result<(&'static str, Statement), EffectError> {
@@ -85,6 +112,15 @@ impl Effects<'_> {
             ),
             Effect::Secret(row) => ("the secret's version", self.secret(row)),
             Effect::Estate(row) => ("the estate's version", self.estate(row)),
+            Effect::ChangeSubmitted(row) => ("the change", self.change(row)),
+            Effect::ChangeSigned(number, record) => {
+                let statement = self.query(sql::CHANGE_SIGNED).bind(signed(number.0));
+                ("the signed change", statement.bind(record.clone()))
+            }
+            Effect::ChangeRejected(number) => (
+                "the rejected change",
+                self.query(sql::CHANGE_REJECTED).bind(signed(number.0)),
+            ),
         })
     }
 
@@ -211,7 +247,9 @@ impl Effects<'_> {
             version,
             hash,
             files,
+            number,
             change,
+            record,
             by,
         } = row;
         self.query(sql::ESTATE_ADD)
@@ -219,9 +257,31 @@ impl Effects<'_> {
             .bind(signed(self.leaf))
             .bind(hash.to_string())
             .bind(files.clone())
-            .bind(change.clone())
+            .bind(signed(number.0))
+            .bind(change.to_string())
+            .bind(record.clone())
             .bind(by.clone())
             .bind(self.time.as_millis())
+    }
+
+    fn change(&self, row: &ChangeRow) -> Statement {
+        let ChangeRow {
+            number,
+            hash,
+            record,
+            files,
+            by,
+            expires,
+        } = row;
+        self.query(sql::CHANGE_ADD)
+            .bind(signed(number.0))
+            .bind(signed(self.leaf))
+            .bind(hash.to_string())
+            .bind(record.clone())
+            .bind(files.clone())
+            .bind(by.clone())
+            .bind(self.time.as_millis())
+            .bind(expires.as_millis())
     }
 }
 
@@ -238,6 +298,17 @@ pub(crate) fn attestor_of(text: &str) -> Option<Attestor> {
     [Attestor::Tpm, Attestor::JoinToken]
         .into_iter()
         .find(|attestor| attestor_text(*attestor) == text)
+}
+
+/// Where a change stands, from its column; that it expired never stands there.
+pub(crate) fn change_state_of(text: &str) -> Option<ChangeState> {
+    match text {
+        "waiting" => Some(ChangeState::Waiting),
+        "applied" => Some(ChangeState::Applied),
+        "rejected" => Some(ChangeState::Rejected),
+        "void" => Some(ChangeState::Void),
+        _ => None,
+    }
 }
 
 /// A broken constraint is the entry's own; anything else is the database's and ends the whole batch.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use estate::{NodeName, Timestamp};
+use estate::{ChangeId, Digest, NodeName, Timestamp};
 use ledger::{Guard, rows::LeaseOutcome};
 use sqlx::{Row, SqliteConnection};
 
@@ -20,6 +20,8 @@ pub(crate) struct Guards<'a> {
     pub(crate) db: &'a mut SqliteConnection,
     pub(crate) tenant: &'a str,
     pub(crate) standing: &'a mut Standing,
+    /// The time that the leaf will have.
+    pub(crate) time: Timestamp,
 }
 
 impl Guards<'_> {
@@ -53,6 +55,14 @@ impl Guards<'_> {
                     .try_get::<i64, _>("version")?
                     == signed(*version)
             }
+            Guard::ChangeNewest(number) => {
+                let newest = sqlx::query(sql::CHANGE_NEWEST)
+                    .bind(self.tenant.to_owned())
+                    .fetch_one(&mut *self.db)
+                    .await?;
+                newest.try_get::<i64, _>("number")? == signed(number.0)
+            }
+            Guard::ChangeWaiting(number, record) => self.change(*number, record).await?,
             Guard::LeasePending(id) => self.lease(id.as_str()).await? == Some(None),
             Guard::LeaseLive(id) => self
                 .lease(id.as_str())
@@ -105,6 +115,18 @@ impl Guards<'_> {
         Ok(row.try_get::<String, _>("node")? == node.as_str()
             && row.try_get::<i64, _>("not_after")? >= at.as_millis()
             && row.try_get::<i64, _>("used")? == 0)
+    }
+
+    /// The record is compared whole: an approval is counted on top of the signatures that it was added to, or not at all.
+    async fn change(&mut self, number: ChangeId, record: &Digest) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query(sql::CHANGE_STANDING)
+            .bind(self.tenant.to_owned())
+            .bind(signed(number.0));
+        let Some(row) = row.fetch_optional(&mut *self.db).await? else {
+            return Ok(false);
+        };
+        Ok(row.try_get::<i64, _>("expires")? > self.time.as_millis()
+            && Digest::of(row.try_get::<String, _>("record")?) == *record)
     }
 
     async fn lease(&mut self, id: &str) -> Result<Option<Option<LeaseOutcome>>, sqlx::Error> {

@@ -1,12 +1,12 @@
 //! Rows read back.
 
-use ledger::rows::{EstateRow, LeaseRow, NodeRow, SecretRow};
+use ledger::rows::{ChangeRow, EstateRow, LeaseRow, NodeRow, SecretRow, StoredChange};
 use server::ports::{EstateVersion, KeyRow, StoreError};
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
     columns::{Columns, corrupt},
-    effects::attestor_of,
+    effects::{attestor_of, change_state_of},
     guards::outcome_of,
 };
 
@@ -38,8 +38,28 @@ pub(crate) fn estate(row: &SqliteRow) -> Result<EstateRow, StoreError> {
         version: estate::PolicyVersion(row.number("version")?),
         hash: row.parsed("hash")?,
         files: row.text("files")?,
-        change: row.text("change")?,
+        number: estate::ChangeId(row.number("number")?),
+        change: row.parsed("change")?,
+        record: row.text("record")?,
         by: row.text("applied_by")?,
+    })
+}
+
+pub(crate) fn change(row: &SqliteRow) -> Result<StoredChange, StoreError> {
+    let row = Columns(row);
+    Ok(StoredChange {
+        row: ChangeRow {
+            number: estate::ChangeId(row.number("number")?),
+            hash: row.parsed("hash")?,
+            record: row.text("record")?,
+            files: row.text("files")?,
+            by: row.text("submitted_by")?,
+            expires: row.time("expires")?,
+        },
+        leaf: row.number("leaf")?,
+        at: row.time("at")?,
+        state: change_state_of(&row.text("state")?).ok_or_else(|| corrupt("state"))?,
+        version: row.number_or_none("version")?.map(estate::PolicyVersion),
     })
 }
 
@@ -48,7 +68,8 @@ pub(crate) fn estate_version(row: &SqliteRow) -> Result<EstateVersion, StoreErro
     Ok(EstateVersion {
         version: estate::PolicyVersion(row.number("version")?),
         hash: row.parsed("hash")?,
-        change: row.text("change")?,
+        number: estate::ChangeId(row.number("number")?),
+        change: row.parsed("change")?,
         by: row.text("applied_by")?,
         leaf: row.number("leaf")?,
         at: row.time("at")?,

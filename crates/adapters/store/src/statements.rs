@@ -45,6 +45,8 @@ statements! {
     ESTATE_NEWEST = "SELECT COALESCE(MAX(version), 0) AS version FROM estate WHERE tenant = $1";
     TOKEN = "SELECT node, not_after, used FROM token WHERE tenant = $1 AND hash = $2";
     SECRET_NEWEST = "SELECT COALESCE(MAX(version), 0) AS version FROM secret WHERE tenant = $1 AND name = $2";
+    CHANGE_NEWEST = "SELECT COALESCE(MAX(number), 0) AS number FROM change WHERE tenant = $1";
+    CHANGE_STANDING = "SELECT record, expires FROM change WHERE tenant = $1 AND number = $2 AND state = 'waiting'";
     LEASE_OUTCOME = "SELECT outcome FROM lease WHERE tenant = $1 AND id = $2";
 
     // effects
@@ -74,15 +76,26 @@ statements! {
     TOKEN_USED = "UPDATE token SET used = 1 WHERE tenant = $1 AND hash = $2 AND used = 0";
     SECRET_ADD = "INSERT INTO secret (tenant, name, version, leaf, dataset, suite, key_id, enc, ct, put_by)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    ESTATE_ADD = "INSERT INTO estate (tenant, version, leaf, hash, files, change, applied_by, at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    ESTATE_ADD = "INSERT INTO estate (tenant, version, leaf, hash, files, number, change, record, applied_by, at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    CHANGE_ADD = "INSERT INTO change (tenant, number, leaf, hash, record, files, submitted_by, at, expires, state)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting')";
+    CHANGE_SIGNED = "UPDATE change SET record = $3 WHERE tenant = $1 AND number = $2 AND state = 'waiting'";
+    CHANGE_REJECTED = "UPDATE change SET state = 'rejected' WHERE tenant = $1 AND number = $2 AND state = 'waiting'";
+    CHANGE_APPLIED = "UPDATE change SET state = 'applied', version = $3, files = ''
+        WHERE tenant = $1 AND number = $2 AND state = 'waiting'";
+    CHANGES_VOID = "UPDATE change SET state = 'void' WHERE tenant = $1 AND state = 'waiting'";
 
     // rows read back
     NODE = "SELECT * FROM node WHERE tenant = $1 AND name = $2";
     NODES = "SELECT * FROM node WHERE tenant = $1 ORDER BY name";
     ESTATE = "SELECT * FROM estate WHERE tenant = $1 ORDER BY version DESC LIMIT 1";
-    ESTATE_HISTORY = "SELECT version, hash, change, applied_by, leaf, at FROM estate WHERE tenant = $1
+    ESTATE_AT = "SELECT * FROM estate WHERE tenant = $1 AND version = $2";
+    ESTATE_HISTORY = "SELECT version, hash, number, change, applied_by, leaf, at FROM estate WHERE tenant = $1
         ORDER BY version DESC";
+    CHANGE = "SELECT * FROM change WHERE tenant = $1 AND number = $2";
+    CHANGES = "SELECT tenant, number, leaf, hash, record, '' AS files, submitted_by, at, expires, state, version
+        FROM change WHERE tenant = $1 ORDER BY number DESC";
     SECRET = "SELECT * FROM secret WHERE tenant = $1 AND name = $2 ORDER BY version DESC LIMIT 1";
     SECRETS = "SELECT * FROM secret s WHERE tenant = $1 AND version =
         (SELECT MAX(version) FROM secret n WHERE n.tenant = s.tenant AND n.name = s.name) ORDER BY name";

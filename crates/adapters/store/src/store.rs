@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use estate::{LeaseId, NodeName, SecretName, TenantName, Timestamp};
+use estate::{ChangeId, LeaseId, NodeName, PolicyVersion, SecretName, TenantName, Timestamp};
 use ledger::{
     Entry, EntryId, Journal, JournalError, Written,
-    rows::{EstateRow, LeaseRow, NodeRow, SecretRow},
+    rows::{EstateRow, LeaseRow, NodeRow, SecretRow, StoredChange},
 };
 use server::ports::{
     Clock, Discrepancy, EstateVersion, KeyRow, LogEntry, Search, Store, StoreError,
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     OpenError, RollbackCheck, StoreConfig, audit,
-    columns::{Columns, unavailable},
+    columns::{Columns, signed, unavailable},
     head::HeadFile,
     log, open, read, statements as sql,
     writer::{self, Message, Writer},
@@ -197,6 +197,20 @@ impl Store for SqliteStore {
 
     async fn estate(&self) -> Result<Option<EstateRow>, StoreError> {
         self.one(self.query(sql::ESTATE), read::estate).await
+    }
+
+    async fn estate_at(&self, version: PolicyVersion) -> Result<Option<EstateRow>, StoreError> {
+        let query = self.query(sql::ESTATE_AT).bind(signed(version.0));
+        self.one(query, read::estate).await
+    }
+
+    async fn change(&self, number: ChangeId) -> Result<Option<StoredChange>, StoreError> {
+        let query = self.query(sql::CHANGE).bind(signed(number.0));
+        self.one(query, read::change).await
+    }
+
+    async fn changes(&self) -> Result<Vec<StoredChange>, StoreError> {
+        self.all(self.query(sql::CHANGES), read::change).await
     }
 
     async fn estate_history(&self) -> Result<Vec<EstateVersion>, StoreError> {

@@ -37,6 +37,16 @@ pub enum ActKind {
     ServerStart,
     /// The estate's new version.
     EstateApply,
+    /// A change was submitted: it waits, or comes into force in the next leaf.
+    ChangeSubmit,
+    /// A signature for a change was counted.
+    ChangeApprove,
+    /// A change was rejected, or withdrawn.
+    ChangeReject,
+    /// A promoter's statement was taken as a change.
+    ImagePromote,
+    /// An image was retired from its set, as a change.
+    ImageRetire,
     /// A node is banned.
     NodeBan,
     /// A token was made.
@@ -86,6 +96,11 @@ impl ActKind {
             Self::Genesis => "genesis",
             Self::ServerStart => "server-start",
             Self::EstateApply => "estate-apply",
+            Self::ChangeSubmit => "change-submit",
+            Self::ChangeApprove => "change-approve",
+            Self::ChangeReject => "change-reject",
+            Self::ImagePromote => "image-promote",
+            Self::ImageRetire => "image-retire",
             Self::NodeBan => "node-ban",
             Self::NodeToken => "node-token",
             Self::NodeQuote => "node-quote",

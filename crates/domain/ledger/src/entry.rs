@@ -1,10 +1,12 @@
 //! One entry of the journal: leaf, effects and guards, written whole or as its refusal.
 
-use estate::{Digest, Epoch, LeaseId, NodeName, PolicyVersion, SecretName, Timestamp};
+use estate::{ChangeId, Digest, Epoch, LeaseId, NodeName, PolicyVersion, SecretName, Timestamp};
 
 use crate::{
     Draft, Entropy,
-    rows::{EstateRow, LeaseIntent, LeaseOutcome, NodeRow, SecretRow, SerialRow, TokenRow},
+    rows::{
+        ChangeRow, EstateRow, LeaseIntent, LeaseOutcome, NodeRow, SecretRow, SerialRow, TokenRow,
+    },
 };
 
 /// Names an entry across an uncertain commit.
@@ -43,8 +45,14 @@ pub enum Effect {
     TokenUsed(Digest),
     /// A secret's new version.
     Secret(Box<SecretRow>),
-    /// The estate's new version.
+    /// The estate's new version: its change is applied, and every other one that waits is void.
     Estate(Box<EstateRow>),
+    /// A change waits.
+    ChangeSubmitted(Box<ChangeRow>),
+    /// A waiting change's record, JSON, with one more signature.
+    ChangeSigned(ChangeId, String),
+    /// A waiting change comes into force no more.
+    ChangeRejected(ChangeId),
 }
 
 /// What must still hold when the transaction runs. A guard that fails turns the entry into its refusal.
@@ -60,6 +68,10 @@ pub enum Guard {
     TokenUnused(Digest, NodeName, Timestamp),
     /// The newest version of the secret is this one (0 = none yet).
     SecretVersion(SecretName, u64),
+    /// The newest change has this number (0 = none yet).
+    ChangeNewest(ChangeId),
+    /// The change waits, its time is not over, and its stored record is the one with this SHA-256.
+    ChangeWaiting(ChangeId, Digest),
     /// The lease is still pending.
     LeasePending(LeaseId),
     /// The lease is pending, granted or ending, not ended.
@@ -75,6 +87,10 @@ impl Guard {
             Self::Policy(_) => "the estate changed meanwhile",
             Self::TokenUnused(..) => "the token is unknown, used, expired or for another node",
             Self::SecretVersion(..) => "the secret changed meanwhile",
+            Self::ChangeNewest(_) => "another change was submitted meanwhile",
+            Self::ChangeWaiting(..) => {
+                "the change was signed, decided or replaced meanwhile, or its time is over"
+            }
             Self::LeasePending(_) => "the lease is no longer pending",
             Self::LeaseLive(_) => "the lease has ended",
         }

@@ -17,5 +17,6 @@ pub use draft::{Disclosure, DisclosureError, Draft, Entropy, Leaf, LeafError, Se
 pub use entry::{Effect, Entry, EntryId, Guard};
 pub use journal::{Commitment, Journal, JournalError, Written};
 pub use rows::{
-    EstateRow, LeaseIntent, LeaseOutcome, LeaseRow, NodeRow, SecretRow, SerialRow, TokenRow,
+    ChangeRow, ChangeState, EstateRow, LeaseIntent, LeaseOutcome, LeaseRow, NodeRow, SecretRow,
+    SerialRow, StoredChange, TokenRow,
 };

@@ -1,8 +1,8 @@
 //! What a transaction may create, as plain values: the vocabulary shared by services and stores.
 
 use estate::{
-    BootProfileName, CredentialName, DataSetName, DatabaseName, Digest, Epoch, EstateHash, LeaseId,
-    NodeName, PolicyVersion, SecretName, TenantName, Timestamp,
+    BootProfileName, ChangeId, CredentialName, DataSetName, DatabaseName, Digest, Epoch,
+    EstateHash, LeaseId, NodeName, PolicyVersion, SecretName, TenantName, Timestamp,
 };
 use evidence::{Attestor, VerifiedAttestation};
 use serde::{Deserialize, Serialize};
@@ -188,9 +188,61 @@ pub struct EstateRow {
     /// The files, JSON array of [path, text].
     pub files: String,
     /// The change that brought it.
-    pub change: String,
+    pub number: ChangeId,
+    /// Hash of that change.
+    pub change: Digest,
+    /// The change's record with its signatures, JSON: whoever loads the version checks it again.
+    pub record: String,
     /// Who applied it.
     pub by: String,
+}
+
+/// A change as it was submitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeRow {
+    /// Its number, rising from 1.
+    pub number: ChangeId,
+    /// Its hash: what is signed.
+    pub hash: Digest,
+    /// Its record, JSON; signatures are added to it.
+    pub record: String,
+    /// The files of the estate that it leads to, JSON; empty once it is applied, as the version holds them.
+    pub files: String,
+    /// Who submitted it.
+    pub by: String,
+    /// When it stops waiting.
+    pub expires: Timestamp,
+}
+
+/// A change as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChange {
+    /// What was submitted, with the signatures so far.
+    pub row: ChangeRow,
+    /// The leaf that announced it.
+    pub leaf: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub state: ChangeState,
+    /// The version that it brought.
+    pub version: Option<PolicyVersion>,
+}
+
+/// Where a change stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeState {
+    /// It waits for signatures. Nothing of it is in force.
+    Waiting,
+    /// It is a version of the estate.
+    Applied,
+    /// Somebody who may said no, or it was withdrawn.
+    Rejected,
+    /// Another version came into force first: what was signed starts from an estate that is no more.
+    Void,
+    /// It waited too long. Told by the clock; the store says `waiting`.
+    Expired,
 }
 
 /// A lease as the store knows it.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use custody::Announcement;
 use estate::{
-    Change, ChangeRecord, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion,
+    Change, ChangeId, ChangeRecord, Digest, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion,
     SecretName, Verb,
 };
 use evidence::{Action, NodeFacts};
 use ledger::{
     Act, ActKind, Actor, Commitment, Effect, Guard, LeaseOutcome, NotRecorded,
-    rows::{EstateRow, LeaseRow, SecretRow},
+    rows::{ChangeRow, EstateRow, LeaseRow, SecretRow},
 };
 use policy::{Facts, Measured, Target, TestReport, TestVerdict};
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 
-use estate::{CredentialName, Digest, LeaseId, NodeName, PolicyVersion, SecretName, Timestamp};
+use estate::{
+    ChangeId, CredentialName, Digest, LeaseId, NodeName, PolicyVersion, SecretName, Timestamp,
+};
 use ledger::{
     Journal,
-    rows::{EstateRow, LeaseRow, NodeRow, SecretRow},
+    rows::{EstateRow, LeaseRow, NodeRow, SecretRow, StoredChange},
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,18 @@ pub trait Store: Journal + 'static {
     fn nodes(&self) -> impl Future<Output = Result<Vec<NodeRow>, StoreError>> + Send;
     /// The newest version of the estate.
     fn estate(&self) -> impl Future<Output = Result<Option<EstateRow>, StoreError>> + Send;
+    /// One version of the estate.
+    fn estate_at(
+        &self,
+        version: PolicyVersion,
+    ) -> impl Future<Output = Result<Option<EstateRow>, StoreError>> + Send;
+    /// One change.
+    fn change(
+        &self,
+        number: ChangeId,
+    ) -> impl Future<Output = Result<Option<StoredChange>, StoreError>> + Send;
+    /// All changes, newest first, with `files` empty.
+    fn changes(&self) -> impl Future<Output = Result<Vec<StoredChange>, StoreError>> + Send;
     /// All versions, newest first, without their files.
     fn estate_history(&self)
     -> impl Future<Output = Result<Vec<EstateVersion>, StoreError>> + Send;
@@ -113,7 +127,9 @@ pub struct EstateVersion {
     /// Its hash.
     pub hash: Digest,
     /// The change that brought it.
-    pub change: String,
+    pub number: ChangeId,
+    /// Hash of that change.
+    pub change: Digest,
     /// Who applied it.
     pub by: String,
     /// Its leaf.

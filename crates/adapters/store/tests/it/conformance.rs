@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use estate::{Digest, Epoch, LeaseId, PolicyVersion, Timestamp};
+use estate::{ChangeId, Digest, Epoch, LeaseId, PolicyVersion, Timestamp};
 use ledger::{
     Effect, Entry, Guard, Journal, JournalError, Leaf, Written,
-    rows::{EstateRow, LeaseOutcome, SecretRow, TokenRow},
+    rows::{ChangeRow, EstateRow, LeaseOutcome, SecretRow, TokenRow},
 };
 use store::Create;
 use tlog::VerifierKey;
 
 use crate::testkit::{
-    Place, START, checkpoint_of, commitment, doing, entry, granted, guarded, lease, node,
-    node_name, refused, signer, together, verify,
+    Place, START, TestClock, checkpoint_of, commitment, doing, entry, granted, guarded, lease,
+    node, node_name, refused, signer, together, verify,
 };
 
 async fn leaves_stand_in_the_order_of_their_answers<J: Journal>(journal: &J, log: &VerifierKey) {
@@ -201,6 +201,7 @@ async fn guards_see_what_effects_did<J: Journal>(journal: &J) {
         guarded("no estate", Guard::Policy(PolicyVersion(0))),
     )
     .await;
+    granted(journal, submitting(1)).await;
     granted(journal, doing("apply", Effect::Estate(Box::new(estate(1))))).await;
     granted(journal, guarded("estate", Guard::Policy(PolicyVersion(1)))).await;
     refused(
@@ -265,6 +266,80 @@ async fn guards_see_what_effects_did<J: Journal>(journal: &J) {
     .await;
 }
 
+fn submitting(number: u64) -> Entry {
+    let mut entry = doing("submit", Effect::ChangeSubmitted(Box::new(change(number))));
+    entry.guards = vec![Guard::ChangeNewest(ChangeId(number - 1))];
+    entry
+}
+
+async fn a_change_waits_until_it_is_decided<J: Journal>(journal: &J) {
+    let waiting = |number, record| Guard::ChangeWaiting(ChangeId(number), Digest::of(record));
+    let invalid = async |effect| {
+        let answer = journal.append(doing("too late", effect)).await;
+        assert!(
+            matches!(answer, Err(JournalError::Invalid(_))),
+            "{answer:?}"
+        );
+    };
+    refused(journal, guarded("none yet", waiting(1, "{}"))).await;
+    granted(journal, submitting(1)).await;
+    refused(journal, submitting(1)).await;
+    granted(journal, guarded("submitted", waiting(1, "{}"))).await;
+    let signed = || Effect::ChangeSigned(ChangeId(1), "{\"signed\":1}".into());
+    granted(journal, doing("sign", signed())).await;
+    refused(
+        journal,
+        guarded("signed on top of what is no more", waiting(1, "{}")),
+    )
+    .await;
+    granted(journal, guarded("signed", waiting(1, "{\"signed\":1}"))).await;
+    granted(
+        journal,
+        doing("reject", Effect::ChangeRejected(ChangeId(1))),
+    )
+    .await;
+    refused(journal, guarded("rejected", waiting(1, "{\"signed\":1}"))).await;
+    invalid(signed()).await;
+    invalid(Effect::ChangeRejected(ChangeId(1))).await;
+    invalid(Effect::Estate(Box::new(estate(1)))).await;
+    refused(journal, submitting(1)).await;
+    granted(journal, submitting(2)).await;
+}
+
+async fn a_version_comes_from_its_change_and_voids_all_others<J: Journal>(journal: &J) {
+    let waiting = |number| Guard::ChangeWaiting(ChangeId(number), Digest::of("{}"));
+    let nobodys = journal.append(doing("apply", Effect::Estate(Box::new(estate(1)))));
+    assert!(
+        matches!(nobodys.await, Err(JournalError::Invalid(_))),
+        "no version without a change"
+    );
+    for number in 1..=3 {
+        granted(journal, submitting(number)).await;
+    }
+    let mut second = estate(1);
+    second.number = ChangeId(2);
+    granted(journal, doing("apply", Effect::Estate(Box::new(second)))).await;
+    for number in 1..=3 {
+        refused(journal, guarded("decided", waiting(number))).await;
+    }
+    let mut again = estate(2);
+    again.number = ChangeId(3);
+    let again = journal.append(doing("apply", Effect::Estate(Box::new(again))));
+    assert!(matches!(again.await, Err(JournalError::Invalid(_))), "void");
+}
+
+async fn an_expired_change_waits_no_more<J: Journal>(journal: &J, clock: &TestClock) {
+    let waiting = || Guard::ChangeWaiting(ChangeId(1), Digest::of("{}"));
+    granted(journal, submitting(1)).await;
+    clock.set(START + 999);
+    granted(journal, guarded("in time", waiting())).await;
+    clock.set(START + 1000);
+    refused(journal, guarded("late", waiting())).await;
+    // A clock that is set back makes nothing young again: the log's time does not run backwards.
+    clock.set(START);
+    refused(journal, guarded("late", waiting())).await;
+}
+
 async fn a_lease_moves_only_forward<J: Journal>(journal: &J) {
     granted(journal, doing("attest", Effect::Node(Box::new(node(1))))).await;
     let leaf = granted(journal, doing("lease", Effect::Lease(lease(START))))
@@ -311,8 +386,21 @@ fn estate(version: u64) -> EstateRow {
         version: PolicyVersion(version),
         hash: estate::EstateHash(Digest::of("estate")),
         files: "[]".into(),
-        change: "c-1".into(),
+        number: ChangeId(version),
+        change: Digest::of("change"),
+        record: "{}".into(),
         by: "ana@hospital.example".into(),
+    }
+}
+
+fn change(number: u64) -> ChangeRow {
+    ChangeRow {
+        number: ChangeId(number),
+        hash: Digest::of("change"),
+        record: "{}".into(),
+        files: "[]".into(),
+        by: "ana@hospital.example".into(),
+        expires: Timestamp::from_millis(START + 1000),
     }
 }
 
@@ -327,6 +415,14 @@ fn secret(version: u64) -> SecretRow {
         ct: vec![2],
         by: "ana@hospital.example".into(),
     }
+}
+
+#[tokio::test]
+async fn changes_expire_by_the_time_of_the_log() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    an_expired_change_waits_no_more(&store, &place.clock).await;
+    store.close().await;
 }
 
 macro_rules! conforms {
@@ -351,6 +447,8 @@ conforms! {
     nothing_at_all_is_written_for_a_batch_of_contradictions();
     a_banned_node_is_not_admitted_again();
     guards_see_what_effects_did();
+    a_change_waits_until_it_is_decided();
+    a_version_comes_from_its_change_and_voids_all_others();
     a_lease_moves_only_forward();
     a_leaf_too_long_for_any_tile_is_refused();
 }

@@ -1,9 +1,12 @@
 //! What effects wrote is what is read back.
 
-use estate::{Digest, EstateHash, PolicyVersion, Timestamp};
+use estate::{ChangeId, Digest, EstateHash, PolicyVersion, Timestamp};
 use ledger::{
     Effect,
-    rows::{EstateRow, LeaseOutcome, LeaseRow, SecretRow, SerialRow},
+    rows::{
+        ChangeRow, ChangeState, EstateRow, LeaseOutcome, LeaseRow, SecretRow, SerialRow,
+        StoredChange,
+    },
 };
 use server::ports::Store;
 use store::Create;
@@ -165,21 +168,82 @@ async fn the_newest_estate_stands_and_its_history_stays() {
         version: PolicyVersion(version),
         hash: EstateHash(Digest::of(format!("estate {version}"))),
         files: "[[\"people.toml\",\"\"]]".into(),
-        change: format!("c-{version}"),
+        number: ChangeId(version),
+        change: Digest::of(format!("change {version}")),
+        record: format!("{{\"number\":{version}}}"),
         by: "ana@hospital.example".into(),
     };
     assert_eq!(store.estate().await, Ok(None));
-    granted(&store, entry("first")).await;
-    granted(&store, doing("apply", Effect::Estate(Box::new(estate(1))))).await;
-    granted(&store, doing("apply", Effect::Estate(Box::new(estate(2))))).await;
+    for version in 1..=2 {
+        let submitted = Effect::ChangeSubmitted(Box::new(change(version)));
+        granted(&store, doing("submit", submitted)).await;
+        let applied = Effect::Estate(Box::new(estate(version)));
+        granted(&store, doing("apply", applied)).await;
+    }
     assert_eq!(store.estate().await, Ok(Some(estate(2))));
+    assert_eq!(store.estate_at(PolicyVersion(1)).await, Ok(Some(estate(1))));
+    assert_eq!(store.estate_at(PolicyVersion(3)).await, Ok(None));
     let history = store.estate_history().await.unwrap();
     let seen: Vec<_> = history
         .iter()
         .map(|row| (row.version.0, row.leaf, row.at.as_millis()))
         .collect();
-    assert_eq!(seen, [(2, 2, START), (1, 1, START)]);
+    assert_eq!(seen, [(2, 3, START), (1, 1, START)]);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_change_is_kept_with_its_signatures_and_what_became_of_it() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    for number in 1..=3 {
+        let submitted = Effect::ChangeSubmitted(Box::new(change(number)));
+        granted(&store, doing("submit", submitted)).await;
+    }
+    let signed = Effect::ChangeSigned(ChangeId(2), "{\"signed\":true}".into());
+    granted(&store, doing("sign", signed)).await;
+    granted(&store, doing("reject", Effect::ChangeRejected(ChangeId(1)))).await;
+    let applied = EstateRow {
+        version: PolicyVersion(1),
+        hash: EstateHash(Digest::of("estate")),
+        files: "[]".into(),
+        number: ChangeId(2),
+        change: change(2).hash,
+        record: "{}".into(),
+        by: "ana@hospital.example".into(),
+    };
+    granted(&store, doing("apply", Effect::Estate(Box::new(applied)))).await;
+    let stored = |number, state, version| StoredChange {
+        row: change(number),
+        leaf: number - 1,
+        at: Timestamp::from_millis(START),
+        state,
+        version,
+    };
+    let mut second = stored(2, ChangeState::Applied, Some(PolicyVersion(1)));
+    second.row.record = "{\"signed\":true}".into();
+    second.row.files = String::new();
+    assert_eq!(store.change(ChangeId(2)).await, Ok(Some(second.clone())));
+    let void = stored(3, ChangeState::Void, None);
+    assert_eq!(store.change(ChangeId(3)).await, Ok(Some(void.clone())));
+    assert_eq!(store.change(ChangeId(4)).await, Ok(None));
+    let mut listed = vec![void, second, stored(1, ChangeState::Rejected, None)];
+    listed
+        .iter_mut()
+        .for_each(|change| change.row.files.clear());
+    assert_eq!(store.changes().await, Ok(listed));
+    store.close().await;
+}
+
+fn change(number: u64) -> ChangeRow {
+    ChangeRow {
+        number: ChangeId(number),
+        hash: Digest::of(format!("change {number}")),
+        record: format!("{{\"number\":{number}}}"),
+        files: "[[\"people.toml\",\"\"]]".into(),
+        by: "ana@hospital.example".into(),
+        expires: Timestamp::from_millis(START + 1000),
+    }
 }
 
 #[tokio::test]

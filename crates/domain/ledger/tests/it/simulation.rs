@@ -289,7 +289,9 @@ impl History {
             version: PolicyVersion(2),
             hash: EstateHash(Digest::of("estate")),
             files: "[]".into(),
-            change: "c-2".into(),
+            number: estate::ChangeId(2),
+            change: Digest::of("c-2"),
+            record: "{}".into(),
             by: "chen@hospital.example".into(),
         };
         let act = Act::new(

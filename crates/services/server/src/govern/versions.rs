@@ -69,9 +69,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             self.now(),
         )
         .await?;
+        let newest = self.store.changes().await?;
+        let number = ChangeId(newest.first().map_or(0, |change| change.row.number.0) + 1);
         let logged = self
             .ledger
-            .record(self.apply_act(&next, &plan, actor)?)
+            .record(self.apply_act(&next, &plan, number, actor)?)
             .await
             .map_err(|error| match error {
                 NotRecorded::Refused(refusal) => {
@@ -111,6 +113,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         &self,
         next: &World,
         plan: &Plan,
+        number: ChangeId,
         actor: Actor,
     ) -> Result<Act, GovernError> {
         let files = serde_json::to_string(&next.files)
@@ -118,9 +121,19 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let row = EstateRow {
             version: next.version(),
             hash: next.hash(),
-            files,
-            change: plan.change.clone(),
+            files: files.clone(),
+            number,
+            change: Digest::of(&plan.change),
+            record: String::new(),
             by: actor.to_string(),
+        };
+        let change = ChangeRow {
+            number,
+            hash: row.change,
+            record: String::new(),
+            files,
+            by: actor.to_string(),
+            expires: self.now().plus(std::time::Duration::from_secs(60)),
         };
         let summary: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
         Ok(Act::new(ActKind::EstateApply, actor)
@@ -128,6 +141,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .field("estate", next.hash().0.to_string())
             .field("change", plan.change.clone())
             .field("changes", summary)
+            .effect(Effect::ChangeSubmitted(Box::new(change)))
             .effect(Effect::Estate(Box::new(row)))
             .guard(Guard::Policy(plan.base)))
     }
