@@ -3,13 +3,13 @@
 .NOTPARALLEL:
 
 # Debian packages: the real parts that tests and demo run, and what the build needs.
-RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl
+RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl openssh-client
 TPM       := swtpm swtpm-tools tpm2-tools
 DATABASE  := postgresql
 BUILD     := gcc libc6-dev
 PACKAGES  := $(RUNTIMES) $(TPM) $(DATABASE) $(BUILD)
 # One command of each, for systems without dpkg.
-COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl swtpm swtpm_setup tpm2_quote psql gcc
+COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen swtpm swtpm_setup tpm2_quote psql gcc
 
 help:
 	@echo "make demo    show the whole path on real parts (as root)"

@@ -1,0 +1,1 @@
+//! SSH signatures: attacks, hostile input, and `ssh-keygen` as judge.
