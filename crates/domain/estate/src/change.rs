@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Estate;
 use crate::effect::effect_of_change;
-use crate::{Digest, Estate, EstateHash, PersonId, Timestamp};
 
 /// What a change does to access. In doubt it widens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub enum ObjectKind {
     Test,
     /// A file with a key or certificate.
     KeyFile,
+    /// The promotions into an image set, by the set's name. The server writes them, people don't.
+    Promotion,
 }
 
 /// What happened to an object.
@@ -83,90 +85,6 @@ pub struct Change {
     pub verb: Verb,
     /// What that does to access.
     pub effect: Effect,
-}
-
-/// The number under which a change was submitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ChangeId(pub u64);
-
-impl fmt::Display for ChangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A change as it is submitted: from one estate to another, by whom, and who agreed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ChangeRecord {
-    /// Format version, 1.
-    pub v: u8,
-    /// The estate that it starts from.
-    pub base: EstateHash,
-    /// The estate that it leads to.
-    pub result: EstateHash,
-    /// What differs.
-    pub changes: Vec<Change>,
-    /// Who submitted it; absent when the server's own administrator did over the local socket.
-    pub submitter: Option<PersonId>,
-    /// When it was submitted.
-    pub submitted: Timestamp,
-    /// Approvals. Nothing fills this list yet; its place is here so that records need not be migrated.
-    pub signatures: Vec<ChangeSignature>,
-}
-
-/// An approval: an SSH signature in the namespace `bailiwick-change` over the record's hash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeSignature {
-    /// Who signed.
-    pub person: PersonId,
-    /// The armoured signature.
-    pub signature: String,
-}
-
-impl ChangeRecord {
-    /// The record of going from `base` to `result`.
-    #[must_use]
-    pub fn new(
-        base: &Estate,
-        result: &Estate,
-        submitter: Option<PersonId>,
-        submitted: Timestamp,
-    ) -> Self {
-        let changes = diff(base, result);
-        Self {
-            v: 1,
-            base: base.hash(),
-            result: result.hash(),
-            changes,
-            submitter,
-            submitted,
-            signatures: Vec::new(),
-        }
-    }
-
-    /// The canonical hash: SHA-256 of the JCS form without the signatures, which are made over it.
-    #[must_use]
-    pub fn hash(&self) -> Digest {
-        let unsigned = Self {
-            signatures: Vec::new(),
-            ..self.clone()
-        };
-        // Texts, whole numbers and lists only: JCS can't fail.
-        Digest::of(serde_json_canonicalizer::to_vec(&unsigned).unwrap_or_default())
-    }
-
-    /// The widest effect of all that differs.
-    #[must_use]
-    pub fn effect(&self) -> Effect {
-        self.changes
-            .iter()
-            .map(|change| change.effect)
-            .max()
-            .unwrap_or(Effect::Neutral)
-    }
 }
 
 impl fmt::Display for Change {
@@ -204,6 +122,7 @@ impl fmt::Display for ObjectKind {
             Self::Policy => "policy",
             Self::Test => "tests",
             Self::KeyFile => "key file",
+            Self::Promotion => "promotions into image set",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `datasets.toml`: data that rules speak of, and what their owners demand everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -27,6 +28,38 @@ pub struct DataSet {
     pub outage_grace: Span,
     /// How long the trail is kept.
     pub keep_trail: Option<Span>,
+    /// Whether its images open only where the start gate is; so unless said otherwise.
+    pub confidential: bool,
+    /// What happens to a hand that enters a container with its secrets.
+    pub exec: ExecRule,
+}
+
+/// What happens when somebody starts a process inside a container that holds secrets of the data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecRule {
+    /// The process is not started.
+    #[default]
+    Refuse,
+    /// It is started; the container counts as interactive, its leases end, and the secrets are on record as exposed.
+    Expose,
+}
+
+/// A text is no rule for hands inside containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`refuse` or `expose` is wanted")]
+pub struct ExecRuleError;
+
+impl FromStr for ExecRule {
+    type Err = ExecRuleError;
+
+    fn from_str(text: &str) -> Result<Self, ExecRuleError> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "expose" => Ok(Self::Expose),
+            _ => Err(ExecRuleError),
+        }
+    }
 }
 
 /// An entry of the register of processing activities.
@@ -67,6 +100,8 @@ fn dataset(name: DataSetName, value: &Value<'_>, people: &People) -> Result<Data
         "max_lease",
         "outage_grace",
         "keep_trail",
+        "confidential",
+        "exec",
     ])?;
     let span = |key: &str| {
         table
@@ -91,6 +126,14 @@ fn dataset(name: DataSetName, value: &Value<'_>, people: &People) -> Result<Data
         max_lease: span("max_lease")?.unwrap_or(Span::hours(1)),
         outage_grace: span("outage_grace")?.unwrap_or_default(),
         keep_trail: span("keep_trail")?,
+        confidential: table
+            .find("confidential")
+            .map_or(Ok(true), |value| value.boolean())?,
+        exec: table
+            .find("exec")
+            .map(|value| value.parse())
+            .transpose()?
+            .unwrap_or_default(),
     })
 }
 

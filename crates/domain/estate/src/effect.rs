@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::change::{Effect, ObjectKind, Verb};
 use crate::credentials::{Credential, Grants};
-use crate::datasets::DataSet;
+use crate::datasets::{DataSet, ExecRule};
 use crate::images::ImageSet;
 use crate::inventory::Node;
 use crate::{BootProfile, Estate};
@@ -17,23 +17,25 @@ pub(crate) fn effect_of_change(
     new: &Estate,
 ) -> Effect {
     match verb {
-        Verb::Added => added(kind),
+        Verb::Added => added(kind, name),
         Verb::Removed => removed(kind, name),
         Verb::Changed => changed(kind, name, old, new).unwrap_or(Effect::Widening),
     }
 }
 
-fn added(kind: ObjectKind) -> Effect {
+fn added(kind: ObjectKind, name: &str) -> Effect {
     match kind {
         ObjectKind::Test => Effect::Neutral,
-        ObjectKind::Approvals | ObjectKind::Duties => Effect::Narrowing,
+        ObjectKind::Duties => Effect::Narrowing,
+        ObjectKind::Policy if name == GUARDRAILS => Effect::Narrowing,
+        // A rule of approval, too: before, the founders had to sign.
         _ => Effect::Widening,
     }
 }
 
 fn removed(kind: ObjectKind, name: &str) -> Effect {
     match kind {
-        ObjectKind::Policy if name == "guardrails" => Effect::Widening,
+        ObjectKind::Policy if name == GUARDRAILS => Effect::Widening,
         // A test guards, a template that goes lets the next one apply, a rule of approval holds people back.
         ObjectKind::Test | ObjectKind::Identities | ObjectKind::Approvals | ObjectKind::Duties => {
             Effect::Widening
@@ -95,16 +97,22 @@ fn dataset(old: &DataSet, new: &DataSet) -> Option<Effect> {
         max_lease,
         outage_grace,
         keep_trail,
+        confidential,
+        exec,
     } = new;
     let same_decider = *owner == old.owner && *tenant == old.tenant;
     let narrower = *min_assurance >= old.min_assurance
         && *max_lease <= old.max_lease
         && *outage_grace <= old.outage_grace
-        && *keep_trail >= old.keep_trail;
+        && *keep_trail >= old.keep_trail
+        && *confidential >= old.confidential
+        && (*exec == old.exec || *exec == ExecRule::Refuse);
     let equal = *min_assurance == old.min_assurance
         && *max_lease == old.max_lease
         && *outage_grace == old.outage_grace
-        && *keep_trail == old.keep_trail;
+        && *keep_trail == old.keep_trail
+        && *confidential == old.confidential
+        && *exec == old.exec;
     match (same_decider, narrower, equal) {
         (true, _, true) => Some(Effect::Neutral),
         (true, true, false) => Some(Effect::Narrowing),
@@ -193,3 +201,6 @@ fn credential(old: &Credential, new: &Credential) -> Option<Effect> {
     let narrower = *dataset == old.dataset && *database == old.database && *ttl <= old.ttl && fewer;
     narrower.then_some(Effect::Narrowing)
 }
+
+/// The file whose rules can only forbid.
+const GUARDRAILS: &str = "guardrails";

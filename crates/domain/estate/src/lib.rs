@@ -21,6 +21,7 @@ mod numbers;
 mod people;
 mod places;
 mod read;
+mod record;
 mod run;
 mod source;
 mod span;
@@ -28,9 +29,9 @@ mod time;
 
 pub use boot::{BootProfile, BootState, PcrIndex, PcrIndexError};
 pub use cases::{Ask, AskError, AskObject, Case, Given, Never, TestFile, Want};
-pub use change::{Change, ChangeId, ChangeRecord, ChangeSignature, Effect, ObjectKind, Verb, diff};
+pub use change::{Change, Effect, ObjectKind, Verb, diff};
 pub use credentials::{Credential, Database, DatabaseKind, DatabaseUrl, DatabaseUrlError, Grants};
-pub use datasets::{DataSet, Register};
+pub use datasets::{DataSet, ExecRule, ExecRuleError, Register};
 pub use digest::{Digest, DigestError, EstateHash};
 pub use estate::{Estate, PolicyScope, PolicyText};
 pub use grants::{Grant, GrantError, Privilege, SqlIdent};
@@ -44,6 +45,7 @@ pub use names::{
 pub use numbers::{Assurance, AssuranceError, Epoch, PolicyVersion};
 pub use people::{Approvals, OidcSubject, People, Person};
 pub use places::{IpPrefix, IpPrefixError, Location, LocationKind, LocationKindError};
+pub use record::{ChangeId, ChangeRecord, ChangeSignature, Submission};
 pub use run::{MountGroup, RunRules};
 pub use source::{Conflict, EstateError, Problem};
 pub use span::{Span, SpanError};

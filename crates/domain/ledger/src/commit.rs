@@ -110,7 +110,7 @@ impl LoggedEnrolment {
 }
 
 /// On which terms a node is admitted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EnrolmentTerms {
     /// Its new epoch.
     pub epoch: Epoch,
@@ -242,11 +242,10 @@ impl<J: Journal> Ledger<J> {
         effects.push(Effect::Node(Box::new(row.clone())));
         let entropy = self.entropy();
         let draft = |outcome: &'static str| {
-            node_fields(Draft::new("enrol", entropy), &facts, entropy)
+            let draft = node_fields(Draft::new("enrol", entropy), &facts, entropy)
                 .with("outcome", outcome, entropy)
-                .with("epoch", row.epoch.0, entropy)
-                .with("policy", basis.policy.0, entropy)
-                .with("estate", basis.estate.0.to_string(), entropy)
+                .with("epoch", row.epoch.0, entropy);
+            basis_fields(draft, &basis, entropy)
         };
         let entry = Entry {
             id: EntryId::new(entropy),
@@ -335,7 +334,7 @@ impl<J: Journal> Ledger<J> {
             denial.subject.workload.as_ref(),
             entropy,
         );
-        basis_fields(draft, denial.basis, entropy)
+        basis_fields(draft, &denial.basis, entropy)
     }
 }
 

@@ -320,10 +320,6 @@ impl fmt::Display for WhoCan {
             "{} permitted, {} refused, over nodes and image sets of the estate",
             self.rows.len(),
             self.refused
-        )?;
-        writeln!(
-            f,
-            "note: whoever may apply a change can widen this; owners' signatures are not demanded yet"
         )
     }
 }

@@ -1,6 +1,11 @@
 //! Mints [`Permit`]: the proof that policy said yes to one request on verified evidence.
 
-use estate::{DatabaseName, Digest, EstateHash, PolicyVersion, RuleId, SecretName, Timestamp};
+use std::sync::Arc;
+
+use estate::{
+    ChangeId, DataSetName, DatabaseName, Digest, EstateHash, PersonId, PolicyVersion, RuleId,
+    SecretName, Timestamp,
+};
 use evidence::{Action, NodeFacts, Rejected, VerifiedEvidence, WorkloadFacts};
 
 use crate::{
@@ -26,12 +31,16 @@ pub struct Permit<K: Kind> {
 }
 
 /// The version of the estate that a decision was made by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Basis {
     /// Its number.
     pub policy: PolicyVersion,
     /// Its hash.
     pub estate: EstateHash,
+    /// The change that brought it into force; 0 where none did.
+    pub change: ChangeId,
+    /// Who signed that change.
+    pub approvers: Arc<[PersonId]>,
 }
 
 impl<K: Kind> Permit<K> {
@@ -48,8 +57,8 @@ impl<K: Kind> Permit<K> {
         &self.rules
     }
     /// The estate that decided.
-    pub fn basis(&self) -> Basis {
-        self.basis
+    pub fn basis(&self) -> &Basis {
+        &self.basis
     }
 }
 
@@ -227,17 +236,23 @@ impl ConnectionPermit {
         &self.secret
     }
     /// The estate that decided.
-    pub fn basis(&self) -> Basis {
-        self.basis
+    pub fn basis(&self) -> &Basis {
+        &self.basis
     }
 }
 
 impl Policies {
     /// Decides the server's own use of a connection secret, with principal `Authority`: exactly the secret that the
-    /// estate names as the database's login, and nothing else.
-    pub fn decide_connection(&self, database: &DatabaseName) -> Option<ConnectionPermit> {
+    /// estate names as the database's login, and only for the data set that the secret belongs to. Else whoever owns
+    /// another data set could name our login beside an address of their own, and have it sent there.
+    pub fn decide_connection(
+        &self,
+        database: &DatabaseName,
+        secret_dataset: &DataSetName,
+        for_dataset: &DataSetName,
+    ) -> Option<ConnectionPermit> {
         let secret = self.login_of(database)?.clone();
-        Some(ConnectionPermit {
+        (secret_dataset == for_dataset).then(|| ConnectionPermit {
             database: database.clone(),
             secret,
             basis: self.basis(),

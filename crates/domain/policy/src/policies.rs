@@ -1,9 +1,12 @@
 //! The rules of one version of the estate, and the one evaluation that requests, tests and questions share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Decision, Effect, PolicyId, PolicySet};
-use estate::{DatabaseName, Estate, EstateHash, PolicyVersion, RuleId, SecretName, Timestamp};
+use estate::{
+    ChangeId, DatabaseName, Estate, PersonId, PolicyVersion, RuleId, SecretName, Timestamp,
+};
 use evidence::Action;
 
 use crate::PolicyError;
@@ -21,8 +24,7 @@ use crate::vocabulary::Vocabulary;
 #[derive(Debug)]
 pub struct Policies {
     estate: Estate,
-    version: PolicyVersion,
-    hash: EstateHash,
+    basis: Basis,
     words: Vocabulary,
     rules: Vec<Rule>,
     slices: Slices,
@@ -43,11 +45,15 @@ impl Policies {
             .map(|dataset| dataset.name.clone())
             .collect();
         let slices = Slices::sort(&rules, &datasets)?;
-        let (estate, hash) = (estate.clone(), estate.hash());
+        let basis = Basis {
+            policy: version,
+            estate: estate.hash(),
+            change: ChangeId(0),
+            approvers: Arc::from([]),
+        };
         Ok(Self {
-            estate,
-            version,
-            hash,
+            estate: estate.clone(),
+            basis,
             words,
             rules,
             slices,
@@ -58,10 +64,19 @@ impl Policies {
     /// The version of the estate that decisions rest on.
     #[must_use]
     pub fn basis(&self) -> Basis {
-        Basis {
-            policy: self.version,
-            estate: self.hash,
-        }
+        self.basis.clone()
+    }
+
+    /// The same rules, as brought into force by a change and those who signed it.
+    #[must_use]
+    pub fn with_approval(
+        mut self,
+        change: ChangeId,
+        approvers: impl IntoIterator<Item = PersonId>,
+    ) -> Self {
+        self.basis.change = change;
+        self.basis.approvers = approvers.into_iter().collect();
+        self
     }
 
     /// The estate that the rules belong to.

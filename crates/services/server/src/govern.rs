@@ -8,7 +8,7 @@ use std::sync::Arc;
 use custody::Announcement;
 use estate::{
     Change, ChangeId, ChangeRecord, Digest, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion,
-    SecretName, Verb,
+    SecretName, Submission, Verb,
 };
 use evidence::{Action, NodeFacts};
 use ledger::{

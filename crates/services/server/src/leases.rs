@@ -269,7 +269,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<Connection, ReleaseError> {
         let permit = world
             .policies
-            .decide_connection(&database.name)
+            .decide_connection(&database.name, &secret.dataset, &secret.dataset)
             .ok_or_else(|| {
                 ReleaseError::Undelivered("no connection to that database is permitted".to_owned())
             })?;

@@ -1,6 +1,9 @@
 //! What differs between two estates, and what that does to access.
 
-use estate::{ChangeRecord, ChangeSignature, Effect, Estate, ObjectKind, Timestamp, Verb, diff};
+use estate::{
+    ChangeId, ChangeRecord, ChangeSignature, Digest, Effect, Estate, ObjectKind, PolicyVersion,
+    Submission, Timestamp, Verb, diff,
+};
 
 use crate::{appended, edited, example, example_files};
 
@@ -143,12 +146,15 @@ fn a_removed_node_narrows_and_a_new_one_widens() {
 fn the_hash_of_a_change_covers_all_but_its_signatures() {
     let record = |to: &str| {
         let result = edited("datasets.toml", "min_assurance = 2", to).unwrap();
-        ChangeRecord::new(
-            &example(),
-            &result,
-            Some("ana@hospital.example".parse().unwrap()),
-            Timestamp::UNIX_EPOCH,
-        )
+        let submission = Submission {
+            number: ChangeId(7),
+            base_version: PolicyVersion(3),
+            access: Digest::of("[]"),
+            submitter: Some("ana@hospital.example".parse().unwrap()),
+            submitted: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::from_seconds(60),
+        };
+        ChangeRecord::new(&example(), &result, diff(&example(), &result), submission)
     };
     let one = record("min_assurance = 1");
     assert_eq!((one.effect(), one.changes.len()), (Effect::Widening, 1));
@@ -160,8 +166,19 @@ fn the_hash_of_a_change_covers_all_but_its_signatures() {
         signature: "…".into(),
     });
     assert_eq!(signed.hash(), one.hash());
-    signed.submitter = None;
-    assert_ne!(signed.hash(), one.hash());
+    let others: [fn(&mut ChangeRecord); 6] = [
+        |record| record.submitter = None,
+        |record| record.number = ChangeId(8),
+        |record| record.base_version = PolicyVersion(4),
+        |record| record.access = Digest::of("[1]"),
+        |record| record.expires = Timestamp::from_seconds(61),
+        |record| record.changes.clear(),
+    ];
+    for edit in others {
+        let mut other = one.clone();
+        edit(&mut other);
+        assert_ne!(other.hash(), one.hash());
+    }
     let text = serde_json::to_string(&one).unwrap();
     assert_eq!(serde_json::from_str::<ChangeRecord>(&text).unwrap(), one);
 }

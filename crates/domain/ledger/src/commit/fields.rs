@@ -2,12 +2,13 @@
 
 use super::*;
 
-pub(super) fn basis_fields(draft: Draft, basis: Basis, entropy: &dyn Entropy) -> Draft {
-    draft.with("policy", basis.policy.0, entropy).with(
-        "estate",
-        basis.estate.0.to_string(),
-        entropy,
-    )
+pub(super) fn basis_fields(draft: Draft, basis: &Basis, entropy: &dyn Entropy) -> Draft {
+    let approvers: Vec<String> = basis.approvers.iter().map(ToString::to_string).collect();
+    draft
+        .with("policy", basis.policy.0, entropy)
+        .with("estate", basis.estate.0.to_string(), entropy)
+        .with("change", basis.change.0, entropy)
+        .with("approvers", approvers, entropy)
 }
 
 pub(super) fn node_fields(draft: Draft, node: &NodeFacts, entropy: &dyn Entropy) -> Draft {

@@ -27,7 +27,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if !failed.is_empty() {
             return Err(GovernError::Tests(failed));
         }
-        let record = ChangeRecord::new(&now.estate, &next.estate, submitter, self.now());
+        let submission = Submission {
+            number: ChangeId(now.version().0.saturating_add(1)),
+            base_version: now.version(),
+            access: Digest::of("[]"),
+            submitter,
+            submitted: self.now(),
+            expires: self.now().plus(std::time::Duration::from_secs(60)),
+        };
+        let changes = estate::diff(&now.estate, &next.estate);
+        let record = ChangeRecord::new(&now.estate, &next.estate, changes, submission);
         let plan = Plan {
             base: now.version(),
             base_hash: now.hash(),
