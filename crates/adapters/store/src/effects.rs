@@ -111,6 +111,11 @@ impl Effects<'_> {
                 self.query(sql::TOKEN_USED).bind(hash.to_string()),
             ),
             Effect::Secret(row) => ("the secret's version", self.secret(row)),
+            Effect::SecretExposed(name, version) => {
+                let statement = self.query(sql::SECRET_EXPOSED).bind(name.to_string());
+                let statement = statement.bind(signed(*version));
+                ("the exposed secret", statement.bind(self.time.as_millis()))
+            }
             Effect::Estate(row) => ("the estate's version", self.estate(row)),
             Effect::ChangeSubmitted(row) => ("the change", self.change(row)),
             Effect::ChangeSigned(number, record) => {

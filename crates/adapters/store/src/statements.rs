@@ -76,6 +76,8 @@ statements! {
     TOKEN_USED = "UPDATE token SET used = 1 WHERE tenant = $1 AND hash = $2 AND used = 0";
     SECRET_ADD = "INSERT INTO secret (tenant, name, version, leaf, dataset, suite, key_id, enc, ct, put_by)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    SECRET_EXPOSED = "UPDATE secret SET exposed_at = COALESCE(exposed_at, $4)
+        WHERE tenant = $1 AND name = $2 AND version = $3";
     ESTATE_ADD = "INSERT INTO estate (tenant, version, leaf, hash, files, number, change, record, applied_by, at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     CHANGE_ADD = "INSERT INTO change (tenant, number, leaf, hash, record, files, submitted_by, at, expires, state)
@@ -98,6 +100,8 @@ statements! {
         FROM change WHERE tenant = $1 ORDER BY number DESC";
     SECRET = "SELECT * FROM secret WHERE tenant = $1 AND name = $2 ORDER BY version DESC LIMIT 1";
     SECRETS = "SELECT * FROM secret s WHERE tenant = $1 AND version =
+        (SELECT MAX(version) FROM secret n WHERE n.tenant = s.tenant AND n.name = s.name) ORDER BY name";
+    SECRETS_EXPOSED = "SELECT name, exposed_at FROM secret s WHERE tenant = $1 AND exposed_at IS NOT NULL AND version =
         (SELECT MAX(version) FROM secret n WHERE n.tenant = s.tenant AND n.name = s.name) ORDER BY name";
     LEASE = "SELECT * FROM lease WHERE tenant = $1 AND id = $2";
     LEASES = "SELECT * FROM lease WHERE tenant = $1 AND ($2 = 0 OR outcome IS NULL OR outcome <> 'ended')

@@ -228,6 +228,14 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn secrets_exposed(&self) -> Result<Vec<(SecretName, Timestamp)>, StoreError> {
+        self.all(self.query(sql::SECRETS_EXPOSED), |row| {
+            let row = Columns(row);
+            Ok((row.parsed("name")?, row.time("exposed_at")?))
+        })
+        .await
+    }
+
     async fn lease(&self, id: &LeaseId) -> Result<Option<LeaseRow>, StoreError> {
         self.one(self.query(sql::LEASE).bind(id.to_string()), read::lease)
             .await

@@ -45,6 +45,8 @@ pub enum Effect {
     TokenUsed(Digest),
     /// A secret's new version.
     Secret(Box<SecretRow>),
+    /// This version of a secret may have been seen by a person; the first time counts.
+    SecretExposed(SecretName, u64),
     /// The estate's new version: its change is applied, and every other one that waits is void.
     Estate(Box<EstateRow>),
     /// A change waits.

@@ -50,6 +50,10 @@ pub trait Store: Journal + 'static {
     ) -> impl Future<Output = Result<Option<SecretRow>, StoreError>> + Send;
     /// All secrets' newest versions, with `ct` and `enc` empty.
     fn secrets(&self) -> impl Future<Output = Result<Vec<SecretRow>, StoreError>> + Send;
+    /// Secrets whose newest version may have been seen by a person, with the time of the first exposure.
+    fn secrets_exposed(
+        &self,
+    ) -> impl Future<Output = Result<Vec<(SecretName, Timestamp)>, StoreError>> + Send;
     /// One lease.
     fn lease(
         &self,

@@ -161,6 +161,44 @@ async fn secrets_keep_their_versions_and_lists_keep_no_ciphertext() {
 }
 
 #[tokio::test]
+async fn a_secret_counts_as_exposed_since_the_first_time_until_a_newer_version_is_put() {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    let name: estate::SecretName = "db/medrec-pg/admin".parse().unwrap();
+    let put = |version| {
+        let row = SecretRow {
+            name: name.clone(),
+            version,
+            dataset: "medical-records".parse().unwrap(),
+            suite: "suite".into(),
+            key_id: Digest::of("key"),
+            enc: vec![1],
+            ct: vec![2],
+            by: "ana@hospital.example".into(),
+        };
+        doing("put", Effect::Secret(Box::new(row)))
+    };
+    let exposed = |version| {
+        let effect = Effect::SecretExposed(name.clone(), version);
+        doing("exposure", effect)
+    };
+    granted(&store, put(1)).await;
+    assert_eq!(store.secrets_exposed().await, Ok(vec![]));
+    let unknown = ledger::Journal::append(&store, exposed(2)).await;
+    assert!(matches!(unknown, Err(ledger::JournalError::Invalid(_))));
+    granted(&store, exposed(1)).await;
+    let first = store.secrets_exposed().await.unwrap();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].0, name);
+    place.clock.set(START + 90_000);
+    granted(&store, exposed(1)).await;
+    assert_eq!(store.secrets_exposed().await.unwrap(), first);
+    granted(&store, put(2)).await;
+    assert_eq!(store.secrets_exposed().await, Ok(vec![]));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn the_newest_estate_stands_and_its_history_stays() {
     let place = Place::new();
     let store = place.open(Create::New).await;
