@@ -13,6 +13,7 @@
 mod client;
 mod deviations;
 mod exe;
+pub mod gate;
 mod image;
 mod layers;
 mod locate;

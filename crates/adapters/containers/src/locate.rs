@@ -130,7 +130,7 @@ impl Guess {
 pub(crate) const KUBERNETES: &str = "k8s.io";
 
 /// containerd's rule for ids.
-fn is_identifier(text: &str) -> bool {
+pub(crate) fn is_identifier(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric();
     text.len() <= 76
         && text.starts_with(plain)
