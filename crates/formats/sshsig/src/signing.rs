@@ -28,7 +28,13 @@ pub enum SigningKeyError {
         /// Its kind.
         kind: KeyKind,
     },
-    /// Fault: the caller; another format, or a public key.
+    /// Fault: none; `ssh-keygen` reads it.
+    #[error("private key is not in the format of openssh")]
+    OtherFormat,
+    /// Fault: none; `ssh-keygen` can sign with it if an agent has the private half.
+    #[error("text is a public ssh key")]
+    PublicHalf,
+    /// Fault: the caller.
     #[error("text is not exactly one private key in the format of openssh")]
     Armor,
     /// Fault: the caller.
@@ -52,11 +58,15 @@ pub enum SigningKeyError {
 }
 
 impl SigningKeyError {
-    /// Whether the key is a good one that `ssh-keygen -Y sign` can use, though this crate can't.
+    /// Whether `ssh-keygen -Y sign` can try what this crate can't: the text looks like a key of another sort.
     pub fn is_for_ssh_keygen(&self) -> bool {
         matches!(
             self,
-            Self::Encrypted | Self::HardwareKey | Self::OtherKind { .. }
+            Self::Encrypted
+                | Self::HardwareKey
+                | Self::OtherKind { .. }
+                | Self::OtherFormat
+                | Self::PublicHalf
         )
     }
 }
@@ -73,15 +83,18 @@ impl SigningKey {
         if text.len() > LONGEST_TEXT {
             return Err(SigningKeyError::TooLarge);
         }
-        let bytes = armor::open(Label::PrivateKey, text).ok_or(SigningKeyError::Armor)?;
+        let bytes = armor::open(Label::PrivateKey, text).ok_or_else(|| other_text(text))?;
         let file = File::read(&bytes).ok_or(SigningKeyError::Malformed)?;
         let public = PublicKey::from_wire(file.public, "").map_err(SigningKeyError::Public)?;
         // The public half stands in clear even if the rest does not.
         if public.kind().is_hardware() {
             return Err(SigningKeyError::HardwareKey);
         }
-        if file.cipher != NONE || file.derivation != NONE || !file.options.is_empty() {
+        if file.cipher != NONE {
             return Err(SigningKeyError::Encrypted);
+        }
+        if file.derivation != NONE || !file.options.is_empty() {
+            return Err(SigningKeyError::Malformed);
         }
         Self::read_private(&public, file.private)
     }
@@ -256,6 +269,19 @@ fn ed25519(both: &[u8; 64]) -> Option<Ed25519KeyPair> {
 fn ecdsa(scalar: &[u8; 32], point: &[u8; 65]) -> Option<EcdsaKeyPair> {
     let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
     EcdsaKeyPair::from_private_key_and_public_key(algorithm, scalar, point).ok()
+}
+
+/// What the text is instead, so that the caller knows whether another program can use it.
+fn other_text(text: &str) -> SigningKeyError {
+    let first = text.lines().next().unwrap_or_default();
+    let is_pem = first.starts_with("-----BEGIN ") && first.ends_with("PRIVATE KEY-----");
+    if is_pem && first != Label::PrivateKey.first_line() {
+        return SigningKeyError::OtherFormat;
+    }
+    match text.parse::<PublicKey>() {
+        Ok(_) => SigningKeyError::PublicHalf,
+        Err(_) => SigningKeyError::Armor,
+    }
 }
 
 /// What stands in the armor.
