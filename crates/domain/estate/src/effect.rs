@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::change::{Effect, ObjectKind, Verb};
 use crate::credentials::{Credential, Grants};
 use crate::datasets::{DataSet, ExecRule};
-use crate::images::ImageSet;
+use crate::images::{ImageSet, Promoter};
 use crate::inventory::Node;
+use crate::people::Person;
 use crate::{BootProfile, Estate};
 
 pub(crate) fn effect_of_change(
@@ -16,8 +17,12 @@ pub(crate) fn effect_of_change(
     old: &Estate,
     new: &Estate,
 ) -> Effect {
+    if kind == ObjectKind::KeyFile && ![old, new].into_iter().any(|estate| refers(estate, name)) {
+        return Effect::Neutral;
+    }
     match verb {
         Verb::Added => added(kind, name),
+        Verb::Removed if was_robot(kind, name, old) => Effect::Widening,
         Verb::Removed => removed(kind, name),
         Verb::Changed => changed(kind, name, old, new).unwrap_or(Effect::Widening),
     }
@@ -45,6 +50,31 @@ fn removed(kind: ObjectKind, name: &str) -> Effect {
     }
 }
 
+/// Whether anything in the estate names the key file.
+fn refers(estate: &Estate, path: &str) -> bool {
+    let promoter = Promoter::Key(path.to_owned());
+    let mut clusters = estate
+        .clusters()
+        .filter_map(|cluster| cluster.kubernetes.as_ref());
+    estate
+        .image_sets()
+        .any(|set| set.promoters.contains(&promoter))
+        || estate
+            .databases()
+            .any(|database| database.ca.as_deref() == Some(path))
+        || clusters.any(|kubernetes| kubernetes.ca == path)
+}
+
+/// Nobody is known to be a robot once the entry is gone.
+fn was_robot(kind: ObjectKind, name: &str, old: &Estate) -> bool {
+    kind == ObjectKind::Person
+        && old
+            .people
+            .persons
+            .get(name)
+            .is_some_and(|person| person.robot)
+}
+
 /// `None` when it can't be shown not to widen.
 fn changed(kind: ObjectKind, name: &str, old: &Estate, new: &Estate) -> Option<Effect> {
     match kind {
@@ -52,6 +82,7 @@ fn changed(kind: ObjectKind, name: &str, old: &Estate, new: &Estate) -> Option<E
             let (old, new) = (old.people.teams.get(name)?, new.people.teams.get(name)?);
             new.is_subset(old).then_some(Effect::Narrowing)
         }
+        ObjectKind::Person => person(old.people.persons.get(name)?, new.people.persons.get(name)?),
         ObjectKind::DataSet => dataset(old.datasets.get(name)?, new.datasets.get(name)?),
         ObjectKind::Node => node(
             old.inventory.nodes.get(name)?,
@@ -85,6 +116,12 @@ fn approval(estate: &Estate, name: &str) -> Option<BTreeMap<String, usize>> {
         "dataset" => Some(approve.dataset.clone()),
         _ => None,
     }
+}
+
+fn person(old: &Person, new: &Person) -> Option<Effect> {
+    let Person { oidc, keys, robot } = new;
+    let same_sign_in = oidc.is_none() || *oidc == old.oidc;
+    (same_sign_in && keys.is_subset(&old.keys) && *robot >= old.robot).then_some(Effect::Narrowing)
 }
 
 fn dataset(old: &DataSet, new: &DataSet) -> Option<Effect> {
@@ -203,4 +240,4 @@ fn credential(old: &Credential, new: &Credential) -> Option<Effect> {
 }
 
 /// The file whose rules can only forbid.
-const GUARDRAILS: &str = "guardrails";
+pub(crate) const GUARDRAILS: &str = "guardrails";

@@ -271,7 +271,7 @@ impl Estate {
         self.keys.get(path).map(String::as_str)
     }
 
-    fn owners(&self) -> BTreeSet<TeamName> {
+    pub(crate) fn owners(&self) -> BTreeSet<TeamName> {
         let datasets = self.datasets().map(|dataset| dataset.owner.clone());
         datasets
             .chain(self.image_sets().map(|set| set.owner.clone()))

@@ -3,6 +3,7 @@
 //! The bottom room of the domain. Files come in as text, a validated [`Estate`] comes out; nothing here reads a disk,
 //! a clock or a network. Names, digests and times are parsed once, here, and trusted afterwards.
 
+mod approval;
 mod boot;
 mod cases;
 mod change;
@@ -23,10 +24,15 @@ mod places;
 mod read;
 mod record;
 mod run;
+mod signers;
 mod source;
 mod span;
 mod time;
 
+pub use approval::{
+    ApprovedChange, Grantor, Missing, NotApproved, OutOfReach, Requirement, approve,
+    check_signature, grantors, requirements, signer_of, stand_for,
+};
 pub use boot::{BootProfile, BootState, PcrIndex, PcrIndexError};
 pub use cases::{Ask, AskError, AskObject, Case, Given, Never, TestFile, Want};
 pub use change::{Change, Effect, ObjectKind, Verb, diff};
@@ -47,6 +53,7 @@ pub use people::{Approvals, OidcSubject, People, Person};
 pub use places::{IpPrefix, IpPrefixError, Location, LocationKind, LocationKindError};
 pub use record::{ChangeId, ChangeRecord, ChangeSignature, Submission};
 pub use run::{MountGroup, RunRules};
+pub use signers::{Founder, Founders, FoundersError, SshKey, SshKeyError};
 pub use source::{Conflict, EstateError, Problem};
 pub use span::{Span, SpanError};
 pub use time::{Timestamp, TimestampError};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::read::{Table, Value, document};
 use crate::source::{Conflict, EstateError, Problem, Source};
-use crate::{PersonId, TeamName};
+use crate::{PersonId, SshKey, TeamName};
 
 /// People, teams and who must agree to what.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -26,8 +26,10 @@ pub struct People {
 pub struct Person {
     /// How they sign in.
     pub oidc: Option<OidcSubject>,
-    /// Their SSH public keys in the form of `authorized_keys`; the key itself is parsed where signatures are checked.
-    pub keys: BTreeSet<String>,
+    /// Their SSH public keys, with which they sign changes.
+    pub keys: BTreeSet<SshKey>,
+    /// Not a human: may submit changes, and never counts as somebody who agrees.
+    pub robot: bool,
 }
 
 /// A person at a sign-in service.
@@ -63,7 +65,11 @@ pub(crate) fn parse(source: Source<'_>) -> Result<People, EstateError> {
             people.teams.insert(team, members.set_of()?);
         }
         for (id, value) in top.named_under::<PersonId>("person")? {
-            people.persons.insert(id, person(&value)?);
+            let person = person(&value)?;
+            if let Some(conflict) = taken(&people, &id, &person) {
+                return Err(value.error(Problem::Conflict(conflict)));
+            }
+            people.persons.insert(id, person);
         }
         if let Some(value) = top.find("approve") {
             people.approve = approvals(&value, &people)?;
@@ -75,7 +81,7 @@ pub(crate) fn parse(source: Source<'_>) -> Result<People, EstateError> {
     })
 }
 
-/// Checks what only the whole estate can tell: duties and numbers where `owner` stands for `owners`.
+/// Checks what only the whole estate can tell: duties, robots, and numbers where `owner` stands for `owners`.
 pub(crate) fn check_duties(
     source: Source<'_>,
     people: &People,
@@ -91,6 +97,9 @@ pub(crate) fn check_duties(
         if let Some(conflict) = double_duty(people, owners, group) {
             return Err(at("exclusive", conflict));
         }
+    }
+    if let Some(conflict) = robot_on_duty(people, owners) {
+        return Err(at("robot", conflict));
     }
     let wanted = people.approve.dataset.get(OWNER).copied().unwrap_or(0);
     for team in owners {
@@ -109,6 +118,44 @@ pub(crate) fn check_duties(
         }
     }
     Ok(())
+}
+
+/// A robot would be a signature that nobody gave.
+fn robot_on_duty(people: &People, owners: &BTreeSet<TeamName>) -> Option<Conflict> {
+    let approve = &people.approve;
+    let named = [&approve.inventory, &approve.people, &approve.dataset];
+    let approves = |team: &TeamName| {
+        owners.contains(team) || named.iter().any(|rule| rule.contains_key(team.as_str()))
+    };
+    let teams = people.teams.iter().filter(|(team, _)| approves(team));
+    let mut stands = teams.flat_map(|(team, members)| members.iter().map(move |one| (team, one)));
+    let robot = |one: &PersonId| people.persons.get(one).is_some_and(|one| one.robot);
+    let (team, person) = stands.find(|(_, one)| robot(one))?;
+    Some(Conflict::Robot {
+        person: person.to_string(),
+        team: team.to_string(),
+    })
+}
+
+/// Two names with one key or one sign-in would be one person who counts twice.
+fn taken(people: &People, id: &PersonId, person: &Person) -> Option<Conflict> {
+    let shares = |other: &Person| {
+        if !other.keys.is_disjoint(&person.keys) {
+            Some("SSH key")
+        } else if other.oidc.is_some() && other.oidc == person.oidc {
+            Some("sign-in")
+        } else {
+            None
+        }
+    };
+    let mut others = people.persons.iter();
+    others.find_map(|(other, theirs)| {
+        Some(Conflict::SharedPerson {
+            first: other.to_string(),
+            second: id.to_string(),
+            what: shares(theirs)?,
+        })
+    })
 }
 
 fn double_duty(
@@ -149,7 +196,7 @@ fn double_duty(
 }
 
 fn person(value: &Value<'_>) -> Result<Person, EstateError> {
-    let table = value.table_of(&["oidc", "keys"])?;
+    let table = value.table_of(&["oidc", "keys", "robot"])?;
     let mut person = Person::default();
     if let Some(oidc) = table.find("oidc") {
         let oidc = oidc.table_of(&["issuer", "subject"])?;
@@ -159,7 +206,10 @@ fn person(value: &Value<'_>) -> Result<Person, EstateError> {
         });
     }
     if let Some(keys) = table.find("keys") {
-        person.keys = keys.set(ssh_key)?;
+        person.keys = keys.set_of()?;
+    }
+    if let Some(robot) = table.find("robot") {
+        person.robot = robot.boolean()?;
     }
     Ok(person)
 }
@@ -171,18 +221,6 @@ pub(crate) fn issuer(value: &Value<'_>) -> Result<String, EstateError> {
     if rest.is_empty() || rest.starts_with('/') || rest.contains(['@', '?', '#', ' ', '\\']) {
         return Err(value.malformed(
             "an address that begins with `https://` and has no user, query or fragment is wanted",
-        ));
-    }
-    Ok(text)
-}
-
-fn ssh_key(value: &Value<'_>) -> Result<String, EstateError> {
-    let text = value.line()?;
-    let mut words = text.split(' ');
-    let known = words.next().is_some_and(|kind| KEY_KINDS.contains(&kind));
-    if !known || words.next().is_none_or(str::is_empty) {
-        return Err(value.malformed(
-            "an SSH public key is wanted: Ed25519 or NIST P-256, also on a security key",
         ));
     }
     Ok(text)
@@ -254,10 +292,3 @@ fn exclusive(table: &Table<'_>, people: &People) -> Result<Vec<BTreeSet<String>>
     };
     table.need("exclusive")?.list()?.iter().map(group).collect()
 }
-
-const KEY_KINDS: [&str; 4] = [
-    "ssh-ed25519",
-    "sk-ssh-ed25519@openssh.com",
-    "ecdsa-sha2-nistp256",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-];

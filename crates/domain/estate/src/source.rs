@@ -203,6 +203,24 @@ pub enum Conflict {
         /// The other team.
         second: String,
     },
+    /// Fault: the writer. A robot agrees to everything.
+    #[error("`{person}` is a robot, and robots can't stand in `{team}`, which signs changes")]
+    Robot {
+        /// The robot.
+        person: String,
+        /// The team.
+        team: String,
+    },
+    /// Fault: the writer. One person can't be two.
+    #[error("`{first}` and `{second}` have the same {what}")]
+    SharedPerson {
+        /// One person.
+        first: String,
+        /// The other person.
+        second: String,
+        /// What they share.
+        what: &'static str,
+    },
     /// Fault: the writer. A rule that nobody can meet locks everybody out.
     #[error("{rule} wants {wanted} of team `{team}`, which has {members}")]
     Unsatisfiable {

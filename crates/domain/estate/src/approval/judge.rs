@@ -1,0 +1,405 @@
+//! Whether a change is approved: the signatures, who made them, and whether they are enough.
+
+use std::collections::BTreeSet;
+
+use sshsig::{SshSigError, SshSignature};
+
+use super::reach::{self, OutOfReach};
+use super::rules::{FOUNDERS, Sides};
+use super::{Missing, Requirement};
+use crate::{
+    Change, ChangeId, ChangeRecord, ChangeSignature, Effect, Estate, Founders, ObjectKind,
+    PersonId, PolicyVersion, SshKey, Timestamp, diff,
+};
+
+/// A change may take effect. Only [`approve`] makes one; no `Clone`, no `Default`, no public constructor.
+///
+/// ```
+/// fn used(change: estate::ApprovedChange) { drop(change) }
+/// ```
+/// ```compile_fail
+/// fn used(change: estate::ApprovedChange) { drop(change.clone()) }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct ApprovedChange {
+    record: ChangeRecord,
+    approvers: BTreeSet<PersonId>,
+}
+
+impl ApprovedChange {
+    /// What was approved.
+    #[must_use]
+    pub fn record(&self) -> &ChangeRecord {
+        &self.record
+    }
+
+    /// Who signed it.
+    #[must_use]
+    pub fn approvers(&self) -> &BTreeSet<PersonId> {
+        &self.approvers
+    }
+}
+
+/// A change does not take effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotApproved {
+    /// Fault: none; it waits for these.
+    #[error("{}", in_words(.0))]
+    Missing(Vec<Missing>),
+    /// Fault: none; nobody signed in time.
+    #[error("change {number} expired at {at}")]
+    Expired {
+        /// The change.
+        number: ChangeId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Fault: none, or whoever replays an old approval.
+    #[error("change {number} starts from version {base}, but version {in_force} is in force")]
+    OtherBase {
+        /// The change.
+        number: ChangeId,
+        /// What it starts from.
+        base: PolicyVersion,
+        /// What it would start from.
+        in_force: PolicyVersion,
+    },
+    /// Fault: whoever keeps the change: these are not the estates that were signed.
+    #[error("change {number} was signed for another estate")]
+    OtherEstate {
+        /// The change.
+        number: ChangeId,
+    },
+    /// Fault: whoever keeps the change: the signers were shown something else than what differs.
+    #[error("change {number} does not list what differs")]
+    OtherChanges {
+        /// The change.
+        number: ChangeId,
+    },
+    /// Fault: none; written by a program newer than this one.
+    #[error("a change in format {0} is not understood")]
+    Format(u8),
+    /// Fault: whoever sent it.
+    #[error("the signature of `{person}` is not valid")]
+    Signature {
+        /// Who is said to have signed.
+        person: PersonId,
+        /// Why not.
+        source: SshSigError,
+    },
+    /// Fault: whoever sent it.
+    #[error("the text is not an SSH signature")]
+    Text {
+        /// Why not.
+        source: SshSigError,
+    },
+    /// Fault: whoever signed: the key is of nobody in the estate in force, or of somebody who was removed from it.
+    #[error("the key {fingerprint} is of nobody who may sign")]
+    Stranger {
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
+    /// Fault: whoever sent it.
+    #[error("the signature of `{claimed}` is made with a key of `{signer}`")]
+    OtherSigner {
+        /// Who is said to have signed.
+        claimed: PersonId,
+        /// Whose key it is.
+        signer: PersonId,
+    },
+    /// Fault: whoever sent it. Robots submit and never approve.
+    #[error("`{0}` is a robot, and robots do not approve")]
+    Robot(PersonId),
+    /// Fault: whoever sent them.
+    #[error("more than {MAX_SIGNATURES} signatures")]
+    TooMany,
+    /// Fault: the writer of the change: afterwards nobody could agree to anything any more.
+    #[error("{0}")]
+    OutOfReach(OutOfReach),
+}
+
+/// Whose key made a signature, by the estate in force; it isn't verified here.
+#[must_use]
+pub fn signer_of(signature: &SshSignature, old: &Estate, founders: &Founders) -> Option<PersonId> {
+    Signer::of(signature, old, founders).map(|signer| signer.name().clone())
+}
+
+/// Reads and verifies one signature of a change, and says whose it is.
+///
+/// # Errors
+/// [`NotApproved`]: not a signature, not of this change, of nobody who may sign, or of a robot.
+pub fn check_signature(
+    record: &ChangeRecord,
+    armored: &str,
+    old: &Estate,
+    founders: &Founders,
+) -> Result<ChangeSignature, NotApproved> {
+    let signature = SshSignature::parse(armored).map_err(|source| NotApproved::Text { source })?;
+    let signer = verified(&signature, record, old, founders)?;
+    Ok(ChangeSignature {
+        person: signer.name().clone(),
+        signature: armored.to_owned(),
+    })
+}
+
+/// Judges a change of the estate in force. `changes` is what differs, as the caller computed it from the two estates.
+///
+/// # Errors
+/// [`NotApproved`]; [`NotApproved::Missing`] when nothing is wrong but signatures are wanting.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a yes depends on stands in the call, nothing is taken from elsewhere"
+)]
+pub fn approve(
+    record: &ChangeRecord,
+    changes: &[Change],
+    old: &Estate,
+    old_version: PolicyVersion,
+    new: &Estate,
+    founders: &Founders,
+    at: Timestamp,
+) -> Result<ApprovedChange, NotApproved> {
+    let number = record.number;
+    if record.v != ChangeRecord::FORMAT {
+        return Err(NotApproved::Format(record.v));
+    }
+    check_base(record, old, old_version)?;
+    if record.result != new.hash() {
+        return Err(NotApproved::OtherEstate { number });
+    }
+    if record.changes != changes || !refines(changes, &diff(old, new)) {
+        return Err(NotApproved::OtherChanges { number });
+    }
+    if at >= record.expires {
+        let at = record.expires;
+        return Err(NotApproved::Expired { number, at });
+    }
+    reach::check(old, new).map_err(NotApproved::OutOfReach)?;
+    let sides = Sides { old, new, founders };
+    let signers = signers(record, old, founders)?;
+    let missing = missing(record, &sides, &signers);
+    if !missing.is_empty() {
+        return Err(NotApproved::Missing(missing));
+    }
+    Ok(ApprovedChange {
+        record: record.clone(),
+        approvers: signers.iter().map(|signer| signer.name().clone()).collect(),
+    })
+}
+
+/// An estate may come back, so its hash alone is no base: an approval would count each time.
+fn check_base(
+    record: &ChangeRecord,
+    old: &Estate,
+    old_version: PolicyVersion,
+) -> Result<(), NotApproved> {
+    let (number, base, in_force) = (record.number, record.base_version, old_version);
+    if base != in_force {
+        return Err(NotApproved::OtherBase {
+            number,
+            base,
+            in_force,
+        });
+    }
+    // Before the first version there is nothing; an estate without a version was brought by no change.
+    let contradictory = old_version == PolicyVersion(0) && *old != Estate::default();
+    if record.base != old.hash() || contradictory {
+        return Err(NotApproved::OtherEstate { number });
+    }
+    Ok(())
+}
+
+/// Whether `changes` are those of the estates; only the rules of a file may be known better than its text tells.
+fn refines(changes: &[Change], found: &[Change]) -> bool {
+    let same = |(one, other): (&Change, &Change)| {
+        let refined = one.kind == ObjectKind::Policy && other.effect == Effect::Widening;
+        (one.kind, &one.name, one.verb) == (other.kind, &other.name, other.verb)
+            && (one.effect == other.effect || refined)
+    };
+    changes.len() == found.len() && changes.iter().zip(found).all(same)
+}
+
+/// Whose a key is. The two registers are apart: a founder's key is fixed for ever, a person's key is not, so the one
+/// must not speak with the authority of the other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Signer {
+    Person(PersonId),
+    Founder(PersonId),
+    Both { person: PersonId, founder: PersonId },
+}
+
+impl Signer {
+    fn of(signature: &SshSignature, old: &Estate, founders: &Founders) -> Option<Self> {
+        let key = SshKey::from(signature.public_key().clone());
+        let mut persons = old.people.persons.iter();
+        let person = persons.find(|(_, person)| person.keys.contains(&key));
+        let person = person.map(|(id, _)| id.clone());
+        let founder = founders.with_key(key.public_key()).cloned();
+        match (person, founder) {
+            (Some(person), Some(founder)) => Some(Self::Both { person, founder }),
+            (Some(person), None) => Some(Self::Person(person)),
+            (None, founder) => founder.map(Self::Founder),
+        }
+    }
+
+    fn name(&self) -> &PersonId {
+        match self {
+            Self::Person(person) | Self::Both { person, .. } => person,
+            Self::Founder(founder) => founder,
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &PersonId> {
+        let (first, second) = match self {
+            Self::Person(one) | Self::Founder(one) => (one, None),
+            Self::Both { person, founder } => (person, Some(founder)),
+        };
+        [first].into_iter().chain(second)
+    }
+
+    /// Who counts for a requirement: founders for the founders', people of the estate for all others.
+    fn counts_for(&self, requirement: &Requirement) -> Option<&PersonId> {
+        let founders = requirement.team == FOUNDERS && requirement.rule == FOUNDERS;
+        let name = match self {
+            Self::Person(person) => (!founders).then_some(person),
+            Self::Founder(founder) => founders.then_some(founder),
+            Self::Both { person, founder } => Some(if founders { founder } else { person }),
+        };
+        name.filter(|name| requirement.members.contains(*name))
+    }
+}
+
+fn verified(
+    signature: &SshSignature,
+    record: &ChangeRecord,
+    old: &Estate,
+    founders: &Founders,
+) -> Result<Signer, NotApproved> {
+    let signer = Signer::of(signature, old, founders).ok_or_else(|| NotApproved::Stranger {
+        fingerprint: signature.public_key().fingerprint(),
+    })?;
+    let text = record.hash().to_string();
+    let check = |text: &str| {
+        signature.verify(
+            signature.public_key(),
+            ChangeRecord::NAMESPACE,
+            text.as_bytes(),
+        )
+    };
+    // `echo` ends the line, a program does not.
+    check(&text)
+        .or_else(|_| check(&format!("{text}\n")))
+        .map_err(|source| NotApproved::Signature {
+            person: signer.name().clone(),
+            source,
+        })?;
+    let robot = |one: &&PersonId| old.people.persons.get(*one).is_some_and(|one| one.robot);
+    let robot = signer.names().find(robot).cloned();
+    robot.map_or(Ok(signer), |robot| Err(NotApproved::Robot(robot)))
+}
+
+/// Each signature must verify: one that is skipped would hide that somebody tampers.
+fn signers(
+    record: &ChangeRecord,
+    old: &Estate,
+    founders: &Founders,
+) -> Result<BTreeSet<Signer>, NotApproved> {
+    if record.signatures.len() > MAX_SIGNATURES {
+        return Err(NotApproved::TooMany);
+    }
+    let signer = |entry: &ChangeSignature| {
+        let ChangeSignature { person, signature } = entry;
+        let signature =
+            SshSignature::parse(signature).map_err(|source| NotApproved::Signature {
+                person: person.clone(),
+                source,
+            })?;
+        let signer = verified(&signature, record, old, founders)?;
+        if signer.name() != person {
+            return Err(NotApproved::OtherSigner {
+                claimed: person.clone(),
+                signer: signer.name().clone(),
+            });
+        }
+        Ok(signer)
+    };
+    record.signatures.iter().map(signer).collect()
+}
+
+fn missing(record: &ChangeRecord, sides: &Sides<'_>, signers: &BTreeSet<Signer>) -> Vec<Missing> {
+    let first = record.base_version == PolicyVersion(0);
+    let required = sides.requirements(&record.changes);
+    let mut missing: Vec<Missing> = required
+        .iter()
+        .filter_map(|requirement| unmet(requirement, signers, None))
+        .collect();
+    let founder_alone = sides.founders.quorum <= 1
+        || record
+            .submitter
+            .as_ref()
+            .is_none_or(|one| !sides.founders.people.contains_key(one));
+    if !required.is_empty() && !(first && founder_alone) {
+        missing.extend(nobody_alone(record, sides, signers));
+    }
+    if !first {
+        let submitter = record.submitter.as_ref();
+        let submitter = submitter.filter(|one| !sides.is_robot(one));
+        let narrowing = record.changes.iter().filter(|change| {
+            change.effect == Effect::Narrowing && change.kind != ObjectKind::Promotion
+        });
+        let unmet = narrowing.filter_map(|one| unmet(&sides.standing(one), signers, submitter));
+        missing.extend(unmet);
+    }
+    missing
+}
+
+/// The requirement, if those who signed (and whoever counts without a signature) do not meet it.
+fn unmet(
+    requirement: &Requirement,
+    signers: &BTreeSet<Signer>,
+    beside: Option<&PersonId>,
+) -> Option<Missing> {
+    let counted = signers.iter().filter_map(|one| one.counts_for(requirement));
+    let beside = beside.filter(|one| requirement.members.contains(*one));
+    // A set of persons: two keys of one are one.
+    let signed: BTreeSet<PersonId> = counted.chain(beside).cloned().collect();
+    (signed.len() < requirement.wanted).then(|| Missing {
+        requirement: requirement.clone(),
+        signed,
+    })
+}
+
+/// Whoever submits what widens needs somebody else, whatever the rules say.
+fn nobody_alone(
+    record: &ChangeRecord,
+    sides: &Sides<'_>,
+    signers: &BTreeSet<Signer>,
+) -> Option<Missing> {
+    let submitter = record.submitter.as_ref()?;
+    if signers
+        .iter()
+        .any(|signer| signer.names().all(|name| name != submitter))
+    {
+        return None;
+    }
+    let mut members = sides.known();
+    members.remove(submitter);
+    Some(Missing {
+        requirement: Requirement {
+            rule: "nobody alone".to_owned(),
+            team: format!("all but {submitter}"),
+            wanted: 1,
+            members,
+        },
+        signed: BTreeSet::new(),
+    })
+}
+
+fn in_words(missing: &[Missing]) -> String {
+    let texts: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+const MAX_SIGNATURES: usize = 64;
