@@ -4,7 +4,7 @@
 mod server;
 
 use std::{
-    io::{self, Read, Write},
+    io,
     os::unix::net::UnixStream as StdStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,11 +16,14 @@ use evidence::{
     Confirmation,
     request::{LayerDescriptor, LayerUse},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 pub use server::serve;
 
-use crate::released::{OnRecord, SealedAnswer};
+use crate::{
+    framing::{self, parse},
+    released::{OnRecord, SealedAnswer},
+};
 
 /// What a decoder asks: the key of one layer, sealed to a key of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,21 +188,9 @@ impl KeyClient {
             source,
         };
         let mut stream = StdStream::connect(&self.path).map_err(no_agent)?;
-        let reply = self
-            .ask(&mut stream, request)
-            .map_err(KeySocketError::Broken)?;
+        let reply =
+            framing::ask(&mut stream, request, self.patience).map_err(KeySocketError::Broken)?;
         parse_reply(&reply)
-    }
-
-    fn ask(&self, stream: &mut StdStream, request: &impl Serialize) -> io::Result<Vec<u8>> {
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
-        stream.write_all(&frame(request)?)?;
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let mut body = vec![0; checked(length)?];
-        stream.read_exact(&mut body)?;
-        Ok(body)
     }
 }
 
@@ -238,33 +229,6 @@ fn parse_reply(body: &[u8]) -> Result<Given, KeySocketError> {
     }
 }
 
-fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
-    let body = serde_json::to_vec(message)?;
-    let length = u32::try_from(body.len())
-        .ok()
-        .filter(|length| *length <= LARGEST);
-    let length = length
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is too large"))?;
-    Ok([length.to_be_bytes().as_slice(), &body].concat())
-}
-
-fn checked(length: [u8; 4]) -> io::Result<usize> {
-    let length = u32::from_be_bytes(length);
-    match usize::try_from(length) {
-        Ok(size) if length <= LARGEST => Ok(size),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the message is too large",
-        )),
-    }
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
-    jose::strict_json::from_slice(body).ok()
-}
-
-/// 4 MiB.
-const LARGEST: u32 = 4 * 1024 * 1024;
 /// A pull may wait for a server that is being restarted; the runtime's own limits are longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -280,13 +244,6 @@ mod tests {
             proptest::prop_assert!(parse_reply(&body).is_err());
             proptest::prop_assert!(parse_reply(text.as_bytes()).is_err());
         }
-    }
-
-    #[test]
-    fn a_length_beyond_the_limit_is_refused_before_room_is_made() {
-        assert!(checked(LARGEST.to_be_bytes()).is_ok());
-        assert!(checked((LARGEST + 1).to_be_bytes()).is_err());
-        assert!(checked([0xff; 4]).is_err());
     }
 
     #[test]

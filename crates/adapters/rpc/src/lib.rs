@@ -1,6 +1,8 @@
 //! gRPC between nodes and servers, and between workloads and their agent.
 
 pub mod delivery_client;
+mod framing;
+pub mod gate_socket;
 pub mod key_socket;
 pub mod link;
 pub mod listener;

@@ -1,20 +1,23 @@
 //! The agent's side: who is not root is closed without an answer, and every refusal keeps its kind.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc};
 
 use agent::{AgentError, Delivered, ports::Outcome};
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
 use estate::Digest;
 use peer::Peer;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
     time::timeout,
 };
 
-use super::{KeyReply, KeyRequest, PATIENCE, UsesRequest, checked, frame, parse};
-use crate::{unix, workload::WorkloadAgent};
+use super::{KeyReply, KeyRequest, PATIENCE, UsesRequest};
+use crate::{
+    framing::{self, parse},
+    unix,
+    workload::WorkloadAgent,
+};
 
 /// Serves decoders until `until` is done. Callers that are not root are closed without an answer; whether a root process is a
 /// decoder is the agent's to judge.
@@ -69,10 +72,7 @@ async fn answer_one<A: WorkloadAgent>(
     caller: &A::Caller,
     mut stream: UnixStream,
 ) -> io::Result<()> {
-    let mut length = [0; 4];
-    timeout(QUESTION_LIMIT, stream.read_exact(&mut length)).await??;
-    let mut body = vec![0; checked(length)?];
-    timeout(QUESTION_LIMIT, stream.read_exact(&mut body)).await??;
+    let body = framing::question(&mut stream).await?;
     let reply = match parse_request(&body) {
         Ok(Question::Key(request, packet)) => {
             let KeyRequest {
@@ -88,8 +88,7 @@ async fn answer_one<A: WorkloadAgent>(
             reason: reason.to_owned(),
         },
     };
-    stream.write_all(&frame(&reply)?).await?;
-    stream.shutdown().await
+    framing::answer(&mut stream, &reply).await
 }
 
 /// What is asked: for a key, with the packet's bytes, or where a layer is listed.
@@ -164,4 +163,3 @@ fn failure(error: AgentError) -> KeyReply {
 const OTHER_VERSION: &str = "the question has an unknown version";
 
 const MOST_CALLERS: usize = 64;
-const QUESTION_LIMIT: Duration = Duration::from_secs(10);
