@@ -193,6 +193,7 @@ fn halves_that_do_not_fit_are_refused() {
     for (outer, inner, seed, half) in [
         (&own, &other, 9, &other),
         (&own, &own, 9, &own),
+        (&own, &own, 9, &other),
         (&other, &own, 9, &other),
         (&other, &other, 8, &other),
         (&other, &other, 9, &own),
