@@ -224,6 +224,10 @@ impl<J: Journal> Ledger<J> {
         for (name, value) in fields {
             draft = draft.with(name, value, entropy);
         }
+        // These two say themselves which version they bring.
+        if !matches!(kind, ActKind::Genesis | ActKind::EstateApply) {
+            draft = self.on_basis(draft);
+        }
         match self.append_plain(draft, effects, guards).await? {
             Written::Granted(commitment) => Ok(LoggedAct { commitment }),
             Written::Refused(commitment, guard) => {

@@ -2,7 +2,7 @@
 
 mod fields;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use estate::{Digest, Epoch, SecretName, Timestamp};
 use evidence::{NodeFacts, VerifiedAttestation, WorkloadFacts};
@@ -18,6 +18,8 @@ use crate::{
 pub struct Ledger<J> {
     journal: Arc<J>,
     entropy: Arc<dyn Entropy>,
+    /// The estate in force, for acts; clones share it.
+    basis: Arc<RwLock<Option<Basis>>>,
 }
 
 impl<J> Clone for Ledger<J> {
@@ -25,6 +27,7 @@ impl<J> Clone for Ledger<J> {
         Self {
             journal: Arc::clone(&self.journal),
             entropy: Arc::clone(&self.entropy),
+            basis: Arc::clone(&self.basis),
         }
     }
 }
@@ -136,7 +139,25 @@ pub enum NotReleased {
 impl<J: Journal> Ledger<J> {
     /// A ledger over `journal`.
     pub fn new(journal: Arc<J>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { journal, entropy }
+        Self {
+            journal,
+            entropy,
+            basis: Arc::default(),
+        }
+    }
+
+    /// From now on acts carry this version of the estate.
+    pub fn set_basis(&self, basis: Basis) {
+        *self.basis.write().unwrap_or_else(PoisonError::into_inner) = Some(basis);
+    }
+
+    /// Adds the version of the estate that was in force when somebody acted.
+    pub(crate) fn on_basis(&self, draft: Draft) -> Draft {
+        let basis = self.basis.read().unwrap_or_else(PoisonError::into_inner);
+        match basis.as_ref() {
+            Some(basis) => basis_fields(draft, basis, self.entropy()),
+            None => draft,
+        }
     }
 
     /// Writes the verdict, with `effects` if it is a yes, and waits until it is durable.
@@ -283,9 +304,14 @@ impl<J: Journal> Ledger<J> {
         guards: Vec<Guard>,
     ) -> Result<Written, JournalError> {
         let refused = draft.clone().with("refused", true, self.entropy());
+        // Said in both: a disclosure can be removed, and its absence must not turn a refusal into an act.
+        let granted = match guards.is_empty() {
+            true => draft,
+            false => draft.with("done", true, self.entropy()),
+        };
         let entry = Entry {
             id: EntryId::new(self.entropy()),
-            granted: draft,
+            granted,
             refused,
             effects,
             guards,
