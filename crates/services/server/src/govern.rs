@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use custody::Announcement;
 use estate::{
-    Change, ChangeId, ChangeRecord, Digest, DataSetName, EstateHash, ImageSetName, PersonId, PolicyVersion,
-    SecretName, Submission, Verb,
+    Change, ChangeId, ChangeRecord, DataSetName, Digest, EstateHash, ImageSetName, PersonId,
+    PolicyVersion, SecretName, Submission, Verb,
 };
 use evidence::{Action, NodeFacts};
 use ledger::{
@@ -144,6 +144,12 @@ pub struct SecretSummary {
     pub suite: String,
     /// Who put it.
     pub by: String,
+    /// Somebody had a hand inside a container that holds this version: it is to be replaced.
+    #[serde(default)]
+    pub exposed: bool,
+    /// Since when, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// A sealed secret on its way in.

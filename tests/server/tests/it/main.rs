@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod attacks;
+mod exec;
 mod leases;
 mod nodes;
 mod secrets;
@@ -16,6 +17,10 @@ use test_server::TestServer;
 
 /// Seals a secret as the command line does, and puts it.
 async fn put(house: &TestServer, name: &str, dataset: &str, value: &[u8]) {
+    put_version(house, name, dataset, 1, value).await;
+}
+
+async fn put_version(house: &TestServer, name: &str, dataset: &str, version: u64, value: &[u8]) {
     use custody::{KeyDocument, KeyUse, seal_secret};
     use server::ports::Clock;
     let signed = house
@@ -26,9 +31,9 @@ async fn put(house: &TestServer, name: &str, dataset: &str, value: &[u8]) {
         .0;
     let pin = house.pin().parse().unwrap();
     let document = KeyDocument::verify(&signed, KeyUse::Dataset, pin, house.clock.now()).unwrap();
-    let row = seal_secret(&document, &name.parse().unwrap(), 1, value, "test").unwrap();
+    let row = seal_secret(&document, &name.parse().unwrap(), version, value, "test").unwrap();
     let sealed = SealedSecret {
-        version: 1,
+        version,
         dataset: row.dataset,
         suite: row.suite,
         key_id: row.key_id.to_string(),

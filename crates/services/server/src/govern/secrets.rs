@@ -1,5 +1,9 @@
 //! Secrets as people handle them: sealed when they come, and shown without their value.
 
+use std::collections::BTreeMap;
+
+use estate::Timestamp;
+
 use super::*;
 
 impl<S: Store, A: DatabaseAccounts> Server<S, A> {
@@ -51,12 +55,14 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// # Errors
     /// [`StoreError`]
     pub async fn secrets(&self) -> Result<Vec<SecretSummary>, StoreError> {
-        Ok(self
-            .store
-            .secrets()
-            .await?
-            .into_iter()
-            .map(summary)
+        let exposed: BTreeMap<SecretName, Timestamp> =
+            self.store.secrets_exposed().await?.into_iter().collect();
+        let secrets = self.store.secrets().await?.into_iter();
+        Ok(secrets
+            .map(|row| {
+                let since = exposed.get(&row.name).copied();
+                summary(row, since)
+            })
             .collect())
     }
 
@@ -65,7 +71,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// # Errors
     /// [`GovernError`]
     pub async fn show_secret(&self, name: &SecretName) -> Result<SecretSummary, GovernError> {
-        let found = self.store.secret(name).await?.map(summary);
+        let mut exposed = self.store.secrets_exposed().await?.into_iter();
+        let since = exposed.find(|(exposed, _)| exposed == name);
+        let found = self.store.secret(name).await?;
+        let found = found.map(|row| summary(row, since.map(|(_, since)| since)));
         found.ok_or_else(|| GovernError::NotFound {
             kind: "secret",
             name: name.to_string(),
@@ -73,7 +82,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     }
 }
 
-pub(super) fn summary(row: SecretRow) -> SecretSummary {
+pub(super) fn summary(row: SecretRow, exposed: Option<Timestamp>) -> SecretSummary {
     SecretSummary {
         name: row.name,
         value: "sealed".to_owned(),
@@ -81,6 +90,8 @@ pub(super) fn summary(row: SecretRow) -> SecretSummary {
         dataset: row.dataset,
         suite: row.suite,
         by: row.by,
+        exposed: exposed.is_some(),
+        since: exposed.map(|since| since.to_string()),
     }
 }
 
