@@ -171,6 +171,7 @@ fn objects(estate: &Estate) -> BTreeMap<(ObjectKind, String), Value> {
         policies,
         tests,
         keys,
+        promotions,
     } = estate;
     let mut all = BTreeMap::new();
     insert(&mut all, ObjectKind::Team, &people.teams);
@@ -197,6 +198,7 @@ fn objects(estate: &Estate) -> BTreeMap<(ObjectKind, String), Value> {
     insert(&mut all, ObjectKind::Policy, policies);
     insert(&mut all, ObjectKind::Test, tests);
     insert(&mut all, ObjectKind::KeyFile, keys);
+    insert(&mut all, ObjectKind::Promotion, promotions);
     if !identities.is_empty() {
         insert(
             &mut all,

@@ -20,6 +20,9 @@ pub(crate) fn effect_of_change(
     if kind == ObjectKind::KeyFile && ![old, new].into_iter().any(|estate| refers(estate, name)) {
         return Effect::Neutral;
     }
+    if kind == ObjectKind::Promotion {
+        return promotion(name, old, new);
+    }
     match verb {
         Verb::Added => added(kind, name),
         Verb::Removed if was_robot(kind, name, old) => Effect::Widening,
@@ -73,6 +76,18 @@ fn was_robot(kind: ObjectKind, name: &str, old: &Estate) -> bool {
             .persons
             .get(name)
             .is_some_and(|person| person.robot)
+}
+
+/// What a set holds by its own rules changes with the set; this is what was promoted into it and retired from it.
+fn promotion(name: &str, old: &Estate, new: &Estate) -> Effect {
+    let within = name
+        .parse()
+        .is_ok_and(|set| new.promotions(&set).is_within(&old.promotions(&set)));
+    if within {
+        Effect::Narrowing
+    } else {
+        Effect::Widening
+    }
 }
 
 /// `None` when it can't be shown not to widen.
@@ -200,6 +215,9 @@ fn image_set(old: &ImageSet, new: &ImageSet) -> Option<Effect> {
         digests,
         promoters,
         run,
+        // An object of its own tells of them.
+        promoted: _,
+        retired: _,
     } = new;
     let at_most = |new: Option<u64>, old: Option<u64>| match (new, old) {
         (Some(new), Some(old)) => new <= old,

@@ -14,6 +14,7 @@ use crate::images::{self, ImageSet};
 use crate::inventory::{self, Cluster, Inventory, Node};
 use crate::people::{self, People};
 use crate::places::{self, Location, LocationKind};
+use crate::promotions::{self, Promotions};
 use crate::source::{EstateError, Problem, most_similar};
 use crate::{
     BootProfileName, ClusterName, CredentialName, DataSetName, DatabaseName, Digest, EstateHash,
@@ -32,6 +33,8 @@ pub struct Estate {
     pub(crate) policies: BTreeMap<String, PolicyText>,
     pub(crate) tests: BTreeMap<String, TestFile>,
     pub(crate) keys: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) promotions: BTreeMap<ImageSetName, Promotions>,
 }
 
 /// The rules of one file, as text: what they mean is told by the crate that evaluates them.
@@ -83,6 +86,8 @@ impl Estate {
             keys: &estate.keys,
         };
         estate.images = files.read(Room::Images, |source| images::parse(source, &known))?;
+        let kept = files.of(Room::Promotions);
+        estate.promotions = promotions::parse(kept, &mut estate.images, &estate.keys)?;
         estate.identities = files.read(Room::Identities, identities::parse)?;
         estate.credentials = files.read(Room::Credentials, |source| {
             credentials::parse(source, &estate.datasets, &estate.keys)

@@ -11,6 +11,7 @@ pub(crate) enum Room {
     DataSets,
     Inventory,
     Images,
+    Promotions,
     Identities,
     Credentials,
     Policies,
@@ -99,6 +100,7 @@ fn room_of(path: &str) -> Option<Room> {
         ("policies", Some((true, "cedar"))) => Some(Room::Policies),
         ("tests", Some((true, "toml"))) => Some(Room::Tests),
         ("events", Some((true, "toml"))) => Some(Room::Events),
+        ("promotions", Some((true, "json"))) => Some(Room::Promotions),
         ("keys", _) if plain(name) && !name.is_empty() => Some(Room::Keys),
         _ => None,
     }

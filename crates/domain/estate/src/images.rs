@@ -1,6 +1,7 @@
 //! `images.toml`: named sets of images, and what may differ from an image while it still counts as shipped.
 //!
-//! The members of a set are the config digests under `digests`; promotion by signed statement comes on top of them later.
+//! The members of a set are the config digests under `digests` and the builds that were promoted by signed statement
+//! (`promotions/`), but for those that were retired.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -11,7 +12,7 @@ use crate::inventory::key_file;
 use crate::read::{Value, document};
 use crate::run::{self, RunRules};
 use crate::source::{Conflict, EstateError, Problem, Source};
-use crate::{DataSetName, Digest, ImageSetName, People, Span, TeamName, Timestamp};
+use crate::{DataSetName, Digest, ImageSetName, People, Promoted, Span, TeamName, Timestamp};
 
 /// Images that count as one application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,13 +37,45 @@ pub struct ImageSet {
     pub promoters: BTreeSet<Promoter>,
     /// What may differ from the image and still count as "as shipped".
     pub run: RunRules,
+    /// Promoted builds that `keep` allows, newest first. Not written in `images.toml`: the server keeps them.
+    #[serde(skip)]
+    pub promoted: Vec<Promoted>,
+    /// Images that were taken out, listed or promoted; kept by the server, too.
+    #[serde(skip)]
+    pub retired: BTreeSet<Digest>,
 }
 
 impl ImageSet {
     /// Whether the image with this config digest is a member at the time `now`.
     #[must_use]
-    pub fn holds(&self, config: &Digest, _now: Timestamp) -> bool {
-        self.digests.contains(config)
+    pub fn holds(&self, config: &Digest, now: Timestamp) -> bool {
+        let promoted =
+            |build: &Promoted| build.configs.contains(config) && build.is_fresh(self.max_age, now);
+        !self.retired.contains(config)
+            && (self.digests.contains(config) || self.promoted.iter().any(promoted))
+    }
+
+    /// All members at the time `now`.
+    #[must_use]
+    pub fn members(&self, now: Timestamp) -> BTreeSet<Digest> {
+        self.possible()
+            .filter(|config| self.holds(config, now))
+            .copied()
+            .collect()
+    }
+
+    /// All that are members at some time.
+    pub(crate) fn possible(&self) -> impl Iterator<Item = &Digest> {
+        let promoted = self.promoted.iter().flat_map(|build| &build.configs);
+        self.digests
+            .iter()
+            .chain(promoted)
+            .filter(|config| !self.retired.contains(config))
+    }
+
+    /// Whether the image is a member at some time.
+    pub(crate) fn may_hold(&self, config: &Digest) -> bool {
+        self.possible().any(|member| member == config)
     }
 }
 
@@ -173,6 +206,8 @@ fn image_set(
             .map(|value| run::parse(&value))
             .transpose()?
             .unwrap_or_default(),
+        promoted: Vec::new(),
+        retired: BTreeSet::new(),
     })
 }
 

@@ -21,6 +21,7 @@ mod names;
 mod numbers;
 mod people;
 mod places;
+mod promotions;
 mod read;
 mod record;
 mod run;
@@ -51,6 +52,9 @@ pub use names::{
 pub use numbers::{Assurance, AssuranceError, Epoch, PolicyVersion};
 pub use people::{Approvals, OidcSubject, People, Person};
 pub use places::{IpPrefix, IpPrefixError, Location, LocationKind, LocationKindError};
+pub use promotions::{
+    Promoted, PromotionError, PromotionPredicate, PromotionStatement, Promotions,
+};
 pub use record::{ChangeId, ChangeRecord, ChangeSignature, Submission};
 pub use run::{MountGroup, RunRules};
 pub use signers::{Founder, Founders, FoundersError, SshKey, SshKeyError};

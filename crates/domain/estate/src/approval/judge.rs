@@ -148,10 +148,6 @@ pub fn check_signature(
 ///
 /// # Errors
 /// [`NotApproved`]; [`NotApproved::Missing`] when nothing is wrong but signatures are wanting.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "everything that a yes depends on stands in the call, nothing is taken from elsewhere"
-)]
 pub fn approve(
     record: &ChangeRecord,
     changes: &[Change],

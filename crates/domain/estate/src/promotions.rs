@@ -1,0 +1,463 @@
+//! `promotions/<image set>.json`: builds that a promoter's signed statement made members of a set. The server keeps it.
+//!
+//! People never write these files. The server adds a statement to the one in force, carries the files from version to
+//! version, and everybody who reads an estate verifies every statement again: nobody has to believe the server.
+
+mod error;
+mod promotion;
+mod statement;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dsse::Envelope;
+use jose::strict_json;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+pub use error::PromotionError;
+pub use promotion::Promoted;
+pub use statement::{PromotionPredicate, PromotionStatement};
+
+use crate::images::ImageSet;
+use crate::source::{Conflict, EstateError, Problem, Source, most_similar};
+use crate::{Digest, Estate, ImageSetName, Timestamp};
+
+/// The promotions into one image set, oldest first, and what was retired from it.
+///
+/// Whoever changes it composes the next version of the estate: [`Promotions::to_text`] is a file of it. A build that is
+/// forgotten, because newer ones took its place or it was retired, does not come back by any change of the set's rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promotions {
+    set: ImageSetName,
+    /// INVARIANT: no revision in `entries` is above it, and it never falls. A statement up to it has been here.
+    floor: u64,
+    entries: Vec<Entry>,
+    retired: BTreeSet<Digest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    promoted: Promoted,
+    envelope: Envelope,
+}
+
+impl Promotions {
+    /// Most promotions that a file holds.
+    pub const MOST: usize = 128;
+    /// Most images that can be retired from a set.
+    pub const MOST_RETIRED: usize = 4096;
+    /// Longest statement that is taken in, as the JSON of its envelope.
+    pub const LONGEST: usize = 24 * 1024;
+
+    fn none(set: ImageSetName) -> Self {
+        Self {
+            set,
+            floor: 0,
+            entries: Vec::new(),
+            retired: BTreeSet::new(),
+        }
+    }
+
+    /// The image set.
+    #[must_use]
+    pub fn set(&self) -> &ImageSetName {
+        &self.set
+    }
+
+    /// The highest revision that was ever taken in: the next one must be greater.
+    #[must_use]
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// What was retired.
+    #[must_use]
+    pub fn retired(&self) -> &BTreeSet<Digest> {
+        &self.retired
+    }
+
+    /// All promotions that are kept, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Promoted> {
+        self.entries.iter().map(|entry| &entry.promoted)
+    }
+
+    /// Whether nothing was ever promoted or retired.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.floor == 0 && self.retired.is_empty()
+    }
+
+    /// The path of the file in an estate.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{DIRECTORY}{}.json", self.set)
+    }
+
+    /// The text of the file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        // Texts, whole numbers and lists only: it can't fail to serialize.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Takes in a promoter's statement at the time `at`, judged by the estate in force; forgets builds that it displaces.
+    ///
+    /// # Errors
+    /// When the statement is not one of this set's promoters for this set and trust domain, newer than all before it,
+    /// and permitted by the set's rules. Nothing is changed then.
+    pub fn add(
+        &mut self,
+        estate: &Estate,
+        trust_domain: &str,
+        envelope: &str,
+        at: Timestamp,
+    ) -> Result<&Promoted, PromotionError> {
+        if envelope.len() > Self::LONGEST {
+            return Err(PromotionError::TooLong);
+        }
+        let set = self.set_in(estate)?;
+        let envelope =
+            Envelope::parse(envelope).map_err(|source| PromotionError::Envelope { source })?;
+        let promoted = promotion::verify(&envelope, set, &estate.keys, at)?;
+        if promoted.trust_domain != trust_domain {
+            return Err(PromotionError::WrongDomain {
+                said: promoted.trust_domain,
+                wanted: trust_domain.to_owned(),
+            });
+        }
+        self.admit(estate, &promoted)?;
+        let mut next = self.clone();
+        next.floor = promoted.revision;
+        next.entries.push(Entry { promoted, envelope });
+        next.forget(set, Some(at));
+        let name = self.set.to_string();
+        match next.entries.len() {
+            // `keep = 0` holds nothing, not even what came last.
+            0 => return Err(PromotionError::NothingKept { set: name }),
+            count if count > Self::MOST => return Err(PromotionError::TooMany { set: name }),
+            _ => *self = next,
+        }
+        let newest = self.iter().next_back();
+        newest.ok_or(PromotionError::NothingKept { set: name })
+    }
+
+    /// Takes an image out of the set for good; `false` when that has been done before.
+    ///
+    /// # Errors
+    /// When the image is no member, and never was since it would have been forgotten.
+    pub fn retire(&mut self, estate: &Estate, config: Digest) -> Result<bool, PromotionError> {
+        if self.retired.contains(&config) {
+            return Ok(false);
+        }
+        if !self.set_in(estate)?.may_hold(&config) {
+            return Err(PromotionError::NotAMember {
+                config,
+                set: self.set.to_string(),
+            });
+        }
+        if self.retired.len() >= Self::MOST_RETIRED {
+            return Err(PromotionError::TooManyRetired);
+        }
+        self.retired.insert(config);
+        Ok(true)
+    }
+
+    /// Drops what the next estate would refuse, such as statements by keys that are promoters no more, and what its rules
+    /// no longer keep. Gives what was dropped.
+    pub fn prune(&mut self, next: &Estate) -> Vec<Promoted> {
+        let before: Vec<Promoted> = self.iter().cloned().collect();
+        match next.images.get(&self.set) {
+            None => self.entries.clear(),
+            Some(set) => {
+                self.entries.retain_mut(|entry| {
+                    let at = entry.promoted.at;
+                    let again = promotion::verify(&entry.envelope, set, &next.keys, at);
+                    // The same statement may be another promoter's now: keys can be renamed.
+                    again.is_ok_and(|again| {
+                        entry.promoted = again;
+                        true
+                    })
+                });
+                self.forget(set, None);
+            }
+        }
+        let kept: BTreeSet<u64> = self.iter().map(|promoted| promoted.revision).collect();
+        before
+            .into_iter()
+            .filter(|promoted| !kept.contains(&promoted.revision))
+            .collect()
+    }
+
+    fn set_in<'e>(&self, estate: &'e Estate) -> Result<&'e ImageSet, PromotionError> {
+        estate
+            .images
+            .get(&self.set)
+            .ok_or_else(|| PromotionError::NoSet {
+                set: self.set.to_string(),
+            })
+    }
+
+    fn admit(&self, estate: &Estate, promoted: &Promoted) -> Result<(), PromotionError> {
+        if promoted.revision <= self.floor {
+            return Err(PromotionError::Replayed {
+                revision: promoted.revision,
+                floor: self.floor,
+            });
+        }
+        for config in &promoted.configs {
+            if self.retired.contains(config) {
+                return Err(PromotionError::Retired { config: *config });
+            }
+            let others = estate.images.values().filter(|set| set.name != self.set);
+            if let Some(other) = others.into_iter().find(|set| set.may_hold(config)) {
+                return Err(PromotionError::OtherSet {
+                    config: *config,
+                    other: other.name.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what stands, and what is not too old at the time `at`.
+    fn forget(&mut self, set: &ImageSet, at: Option<Timestamp>) {
+        let standing: BTreeSet<u64> = self.standing(set).map(|entry| entry.revision).collect();
+        self.entries.retain(|entry| {
+            standing.contains(&entry.promoted.revision)
+                && at.is_none_or(|at| entry.promoted.is_fresh(set.max_age, at))
+        });
+    }
+
+    /// The newest that `keep` allows, newest first; what was retired whole takes no place.
+    fn standing(&self, set: &ImageSet) -> impl Iterator<Item = &Promoted> {
+        let keep = set.keep.map_or(usize::MAX, |keep| {
+            usize::try_from(keep).unwrap_or(usize::MAX)
+        });
+        self.iter()
+            .rev()
+            .filter(|promoted| !promoted.configs.is_subset(&self.retired))
+            .take(keep)
+    }
+
+    /// Whether this allows nothing that `old` did not.
+    pub(crate) fn is_within(&self, old: &Self) -> bool {
+        self.floor >= old.floor
+            && self.retired.is_superset(&old.retired)
+            && self.entries.iter().all(|entry| {
+                let same = |other: &Entry| {
+                    (&other.envelope, other.promoted.at) == (&entry.envelope, entry.promoted.at)
+                };
+                old.entries.iter().any(same)
+            })
+    }
+}
+
+impl Estate {
+    /// Whether the server writes this file of the estate: nobody may submit it.
+    #[must_use]
+    pub fn is_kept_by_server(path: &str) -> bool {
+        path.starts_with(DIRECTORY)
+    }
+
+    /// The promotions into an image set as they are in force; empty for a set that has none.
+    #[must_use]
+    pub fn promotions(&self, set: &ImageSetName) -> Promotions {
+        self.promotions
+            .get(set)
+            .cloned()
+            .unwrap_or_else(|| Promotions::none(set.clone()))
+    }
+
+    /// The files with promotions that go with `next`, an estate read without any, when it follows this one.
+    ///
+    /// Of a set that goes, its floor and what was retired stay: no old statement comes back with the set.
+    #[must_use]
+    pub fn carried_promotions(&self, next: &Self) -> Vec<(String, String)> {
+        self.promotions
+            .values()
+            .cloned()
+            .map(|mut promotions| {
+                promotions.prune(next);
+                (promotions.path(), promotions.to_text())
+            })
+            .collect()
+    }
+}
+
+/// Reads the files into sets that were read before.
+pub(crate) fn parse<'s, 't: 's>(
+    sources: impl Iterator<Item = &'s Source<'t>>,
+    images: &mut BTreeMap<ImageSetName, ImageSet>,
+    keys: &BTreeMap<String, String>,
+) -> Result<BTreeMap<ImageSetName, Promotions>, EstateError> {
+    let mut all = BTreeMap::new();
+    for source in sources {
+        let promotions = file(source, images, keys)?;
+        if let Some(set) = images.get_mut(&promotions.set) {
+            set.promoted = promotions.standing(set).cloned().collect();
+            set.retired.clone_from(&promotions.retired);
+            no_shared_image(source, &promotions.set, images)?;
+        }
+        all.insert(promotions.set.clone(), promotions);
+    }
+    Ok(all)
+}
+
+fn file(
+    source: &Source<'_>,
+    images: &BTreeMap<ImageSetName, ImageSet>,
+    keys: &BTreeMap<String, String>,
+) -> Result<Promotions, EstateError> {
+    let malformed =
+        |key: String, reason: String| source.error(0, Problem::Malformed { key, reason });
+    let whole = |reason: &str| malformed("the file".to_owned(), reason.to_owned());
+    let name = source.path.trim_start_matches(DIRECTORY);
+    let name = name.trim_end_matches(".json");
+    let set: ImageSetName = name
+        .parse()
+        .map_err(|error| malformed("the file's name".to_owned(), error::chain(&error)))?;
+    let json: FileJson =
+        strict_json::from_str(source.text).map_err(|error| whole(&error::chain(&error)))?;
+    let mut promotions = Promotions::none(set);
+    promotions.floor = json.floor;
+    promotions.retired = json.retired.iter().copied().collect();
+    match () {
+        () if json.version != 1 => return Err(whole("`version` is not 1")),
+        () if promotions.retired.len() != json.retired.len() => {
+            return Err(whole("an image is retired twice"));
+        }
+        () if promotions.retired.len() > Promotions::MOST_RETIRED => {
+            return Err(source.error(
+                0,
+                bound("the list of retired images", Promotions::MOST_RETIRED),
+            ));
+        }
+        () if json.promotions.len() > Promotions::MOST => {
+            return Err(source.error(0, bound("the list of promotions", Promotions::MOST)));
+        }
+        () => {}
+    }
+    for (number, entry) in json.promotions.iter().enumerate() {
+        let key = format!("promotion {}", number + 1);
+        let set = images.get(&promotions.set).ok_or_else(|| {
+            let nearest_name = most_similar(name, images.keys().map(ImageSetName::as_str));
+            source.error(
+                0,
+                Problem::UnknownName {
+                    key: key.clone(),
+                    kind: "image set",
+                    name: name.to_owned(),
+                    nearest_name,
+                },
+            )
+        })?;
+        let entry = entry_of(entry, set, keys)
+            .map_err(|error| malformed(key.clone(), error::chain(&error)))?;
+        let newest = promotions.entries.last();
+        if newest.is_some_and(|newest| newest.promoted.revision >= entry.promoted.revision) {
+            return Err(malformed(
+                key,
+                "its revision is not above that of the one before".to_owned(),
+            ));
+        }
+        promotions.entries.push(entry);
+    }
+    let newest = promotions.entries.last();
+    if newest.is_some_and(|newest| newest.promoted.revision > promotions.floor) {
+        return Err(whole("`floor` is below the newest revision"));
+    }
+    Ok(promotions)
+}
+
+fn entry_of(
+    json: &EntryJson,
+    set: &ImageSet,
+    keys: &BTreeMap<String, String>,
+) -> Result<Entry, PromotionError> {
+    let envelope = Envelope::parse(json.envelope.get())
+        .map_err(|source| PromotionError::Envelope { source })?;
+    let promoted = promotion::verify(&envelope, set, keys, json.at)?;
+    Ok(Entry { promoted, envelope })
+}
+
+/// One image can't be two applications, promoted or listed.
+fn no_shared_image(
+    source: &Source<'_>,
+    name: &ImageSetName,
+    images: &BTreeMap<ImageSetName, ImageSet>,
+) -> Result<(), EstateError> {
+    let Some(set) = images.get(name) else {
+        return Ok(());
+    };
+    let ours: BTreeSet<&Digest> = set.possible().collect();
+    let other = images
+        .values()
+        .filter(|other| other.name != *name)
+        .find(|other| other.possible().any(|config| ours.contains(config)));
+    match other {
+        None => Ok(()),
+        Some(other) => Err(source.error(
+            0,
+            Problem::Conflict(Conflict::SharedImage {
+                first: other.name.to_string(),
+                second: name.to_string(),
+            }),
+        )),
+    }
+}
+
+fn bound(what: &'static str, limit: usize) -> Problem {
+    Problem::TooLarge { what, limit }
+}
+
+/// As the file says it.
+impl Serialize for Promotions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct File<'a> {
+            version: u8,
+            floor: u64,
+            promotions: Vec<One<'a>>,
+            retired: &'a BTreeSet<Digest>,
+        }
+        #[derive(Serialize)]
+        struct One<'a> {
+            at: Timestamp,
+            envelope: &'a Envelope,
+        }
+        let promotions = self.entries.iter().map(|entry| One {
+            at: entry.promoted.at,
+            envelope: &entry.envelope,
+        });
+        File {
+            version: 1,
+            floor: self.floor,
+            promotions: promotions.collect(),
+            retired: &self.retired,
+        }
+        .serialize(serializer)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileJson {
+    version: u8,
+    floor: u64,
+    promotions: Vec<EntryJson>,
+    retired: Vec<Digest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryJson {
+    at: Timestamp,
+    envelope: Box<RawValue>,
+}
+
+const DIRECTORY: &str = "promotions/";
+
+#[cfg(test)]
+mod tests;
