@@ -1,12 +1,14 @@
 //! The start gate's files, shared by the plug-in that a runtime calls instead of runc and by the agent: which layers were
 //! opened on this node ([`Gated`]), what is known of each container since before it existed ([`MarksFolder`]), what lies
-//! beneath a container's root ([`MountTable`]).
+//! beneath a container's root ([`MountTable`]), and whether containerd leads every container through the gate
+//! ([`handlers`]).
 //!
 //! Nothing here asks the agent or containerd, and nothing needs a run-time: a container that the gate lets pass must not
 //! wait for it.
 
 mod files;
 mod gated;
+pub mod handlers;
 mod marks;
 mod rootfs;
 
