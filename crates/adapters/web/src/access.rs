@@ -1,7 +1,7 @@
 //! Who calls, and whether a row of the table lets them in. Asked anew at each request, so that a person who left a team
 //! loses what the team may do although the certificate lives on.
 
-use estate::{DataSetName, LeaseId, PersonId, TeamName, Timestamp};
+use estate::{ChangeId, DataSetName, LeaseId, PersonId, TeamName, Timestamp};
 use ledger::Actor;
 use server::{
     Server,
@@ -74,8 +74,17 @@ async fn fits<S: Store, A: DatabaseAccounts>(
     teams: &[String],
 ) -> Result<bool, StoreError> {
     let stands_in = |team: &str| teams.iter().any(|mine| mine == team);
+    let robot = ask
+        .caller
+        .person()
+        .is_some_and(|person| server.is_robot(person));
     Ok(match role {
         Role::LocalRoot => ask.caller == Caller::LocalRoot,
+        Role::LabRoot => ask.caller == Caller::LocalRoot && server.is_lab(),
+        Role::Party => is_party(server, ask).await?,
+        Role::Robot => robot,
+        // A robot is no person, whatever teams it was put into.
+        _ if robot => false,
         Role::Anyone => !teams.is_empty(),
         Role::Platform => stands_in("platform"),
         Role::Security => stands_in("security"),
@@ -93,6 +102,17 @@ async fn fits<S: Store, A: DatabaseAccounts>(
             None => false,
         },
     })
+}
+
+/// Whether the caller has a say in the change that the path names.
+async fn is_party<S: Store, A: DatabaseAccounts>(
+    server: &Server<S, A>,
+    ask: &Ask,
+) -> Result<bool, StoreError> {
+    let (Some(person), Ok(number)) = (ask.caller.person(), ask.parameter("number")) else {
+        return Ok(false);
+    };
+    server.is_party(ChangeId(number), person).await
 }
 
 /// Every team that owns something.

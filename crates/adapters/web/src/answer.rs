@@ -163,7 +163,11 @@ impl From<GovernError> for Failure {
             GovernError::NotRecorded(error) => error.into(),
             error @ GovernError::Conflict(_) => Self::of(Code::Conflict, &error),
             error @ GovernError::NotFound { .. } => Self::of(Code::NotFound, &error),
+            error @ GovernError::NoSay(_) => Self::of(Code::Forbidden, &error),
             error @ (GovernError::World(_)
+            | GovernError::KeptByServer(_)
+            | GovernError::NotApproved(_)
+            | GovernError::Promotion(_)
             | GovernError::Tests(_)
             | GovernError::WouldRemove(_)
             | GovernError::Secret(_)) => Self::of(Code::Invalid, &error),

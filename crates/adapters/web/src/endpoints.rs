@@ -47,6 +47,12 @@ pub enum Authentication {
 pub enum Role {
     /// Root of the server's host, on the local socket.
     LocalRoot,
+    /// The same in a lab alone: where there is anything to lose, it hands secrets, tokens and the trail to nobody.
+    LabRoot,
+    /// A program that the estate names as a robot: whatever teams it stands in, it has no other role.
+    Robot,
+    /// Who submitted the change that the path names, or could bring it into force or sign it.
+    Party,
     /// Any person who stands in a team.
     Anyone,
     /// Team `platform`.
@@ -88,12 +94,20 @@ pub enum Call {
     Status,
     /// What an estate would change.
     Diff,
-    /// Applies an estate.
+    /// Submits an estate.
     Apply,
-    /// Versions of the estate.
+    /// Changes of the estate.
     Changes,
-    /// One version of the estate.
+    /// One change of the estate.
     Change,
+    /// Brings a signature for a change.
+    Approve,
+    /// Rejects or withdraws a change.
+    Reject,
+    /// Brings a promoter's statement.
+    Promote,
+    /// Takes an image out of its set.
+    Retire,
     /// Nodes of the inventory and those that attested.
     Nodes,
     /// One node.
@@ -167,31 +181,47 @@ impl Call {
 }
 
 const EVERYBODY: &[Role] = &[Role::LocalRoot, Role::Anyone];
+const AND_ROBOTS: &[Role] = &[Role::LocalRoot, Role::Anyone, Role::Robot];
+const PEOPLE: &[Role] = &[Role::LabRoot, Role::Anyone];
+const SUBMITTERS: &[Role] = &[
+    Role::LocalRoot,
+    Role::Platform,
+    Role::Security,
+    Role::Owner(Whose::Any),
+    Role::Robot,
+];
+const PARTIES: &[Role] = &[Role::LocalRoot, Role::Party];
+const PROMOTERS: &[Role] = &[
+    Role::LocalRoot,
+    Role::Platform,
+    Role::Owner(Whose::Any),
+    Role::Robot,
+];
 const OPERATORS: &[Role] = &[
     Role::LocalRoot,
     Role::Platform,
     Role::Security,
     Role::Owner(Whose::Any),
 ];
-const PLATFORM: &[Role] = &[Role::LocalRoot, Role::Platform];
+const PLATFORM: &[Role] = &[Role::LabRoot, Role::Platform];
 const SECURITY: &[Role] = &[Role::LocalRoot, Role::Security];
-const KEEPERS: &[Role] = &[Role::LocalRoot, Role::Owner(Whose::Secret)];
+const KEEPERS: &[Role] = &[Role::LabRoot, Role::Owner(Whose::Secret)];
 const REVOKERS: &[Role] = &[
     Role::LocalRoot,
     Role::Platform,
     Role::Security,
     Role::Owner(Whose::Lease),
 ];
-const AUDITORS: &[Role] = &[Role::LocalRoot, Role::Audit];
-const READERS: &[Role] = &[Role::LocalRoot, Role::Audit, Role::Owner(Whose::DataSet)];
+const AUDITORS: &[Role] = &[Role::LabRoot, Role::Audit];
+const READERS: &[Role] = &[Role::LabRoot, Role::Audit, Role::Owner(Whose::DataSet)];
 /// Public rows need no role.
 const NOBODY: &[Role] = &[];
 
 const SEARCH: &[Query] = &[Many("field"), Once("since"), Once("until"), Once("limit")];
 
 use ActKind::{
-    AdminRead, AuditRead, EstateApply, KeyDocument, LeaseEnd, NodeBan, NodeToken,
-    PersonCertificate, SecretPut,
+    AdminRead, AuditRead, ChangeApprove, ChangeReject, ChangeSubmit, ImagePromote, ImageRetire,
+    KeyDocument, LeaseEnd, NodeBan, NodeToken, PersonCertificate, SecretPut,
 };
 use Authentication::{Known, Public};
 use Method::{Get, Post, Put};
@@ -199,34 +229,38 @@ use Query::{Many, Once};
 
 /// All endpoints: one line each, so that a column can be read down.
 #[rustfmt::skip]
-pub static ENDPOINTS: [Endpoint; 27] = [
-    row(Get,  "/v1/status",                  Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Status),
-    row(Post, "/v1/estate/diff",             Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Diff),
-    row(Post, "/v1/estate/apply",            Known,  OPERATORS, Some(EstateApply),       &[],            Call::Apply),
-    row(Get,  "/v1/changes",                 Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Changes),
-    row(Get,  "/v1/changes/{version}",       Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Change),
-    row(Get,  "/v1/nodes",                   Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Nodes),
-    row(Get,  "/v1/nodes/{name}",            Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Node),
-    row(Post, "/v1/nodes/{name}/ban",        Known,  OPERATORS, Some(NodeBan),           &[],            Call::Ban),
-    row(Post, "/v1/nodes/{name}/token",      Known,  PLATFORM,  Some(NodeToken),         &[],            Call::Token),
-    row(Get,  "/v1/secrets",                 Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Secrets),
-    row(Get,  "/v1/secrets/{*name}",         Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Secret),
-    row(Put,  "/v1/secrets/{*name}",         Known,  KEEPERS,   Some(SecretPut),         &[],            Call::PutSecret),
-    row(Get,  "/v1/datasets/{name}/key",     Known,  EVERYBODY, Some(KeyDocument),         &[],            Call::DataSetKey),
-    row(Get,  "/v1/images/{name}/key",       Known,  EVERYBODY, Some(KeyDocument),         &[],            Call::ImageKey),
-    row(Get,  "/v1/leases",                  Known,  EVERYBODY, Some(AdminRead),         &[Once("all")], Call::Leases),
-    row(Post, "/v1/leases/{id}/revoke",      Known,  REVOKERS,  Some(LeaseEnd),          &[],            Call::Revoke),
-    row(Post, "/v1/policy/who-can",          Known,  EVERYBODY, Some(AdminRead),         &[],            Call::WhoCan),
-    row(Post, "/v1/policy/explain",          Known,  EVERYBODY, Some(AdminRead),         &[],            Call::Explain),
-    row(Get,  "/v1/audit/search",            Known,  AUDITORS,  Some(AuditRead),         SEARCH,         Call::Search),
-    row(Get,  "/v1/audit/who/{dataset}",     Known,  READERS,   Some(AuditRead),         &[],            Call::Who),
-    row(Get,  "/v1/audit/receipt/{index}",   Known,  AUDITORS,  Some(AuditRead),         &[],            Call::Receipt),
-    row(Post, "/v1/audit/verify",            Known,  AUDITORS,  Some(AuditRead),         &[],            Call::Verify),
-    row(Post, "/v1/people/{id}/certificate", Known,  SECURITY,  Some(PersonCertificate), &[],            Call::Certificate),
-    row(Get,  "/v1/bundle",                  Public, NOBODY,    None,                    &[],            Call::Bundle),
-    row(Get,  "/v1/checkpoint",              Public, NOBODY,    None,                    &[],            Call::Checkpoint),
-    row(Get,  "/v1/tile/{*place}",           Public, NOBODY,    None,                    &[],            Call::Tile),
-    row(Get,  "/v1/tile/entries/{*place}",   Known,  AUDITORS,  Some(AuditRead),         &[],            Call::Entries),
+pub static ENDPOINTS: [Endpoint; 31] = [
+    row(Get,  "/v1/status",                   Known,  AND_ROBOTS, Some(AdminRead),         &[],            Call::Status),
+    row(Post, "/v1/estate/diff",              Known,  EVERYBODY,  Some(AdminRead),         &[],            Call::Diff),
+    row(Post, "/v1/estate/apply",             Known,  SUBMITTERS, Some(ChangeSubmit),      &[],            Call::Apply),
+    row(Get,  "/v1/changes",                  Known,  AND_ROBOTS, Some(AdminRead),         &[],            Call::Changes),
+    row(Get,  "/v1/changes/{number}",         Known,  AND_ROBOTS, Some(AdminRead),         &[],            Call::Change),
+    row(Post, "/v1/changes/{number}/approve", Known,  EVERYBODY,  Some(ChangeApprove),     &[],            Call::Approve),
+    row(Post, "/v1/changes/{number}/reject",  Known,  PARTIES,    Some(ChangeReject),      &[],            Call::Reject),
+    row(Post, "/v1/images/{name}/promote",    Known,  PROMOTERS,  Some(ImagePromote),      &[],            Call::Promote),
+    row(Post, "/v1/images/{name}/retire",     Known,  OPERATORS,  Some(ImageRetire),       &[],            Call::Retire),
+    row(Get,  "/v1/nodes",                    Known,  EVERYBODY,  Some(AdminRead),         &[],            Call::Nodes),
+    row(Get,  "/v1/nodes/{name}",             Known,  EVERYBODY,  Some(AdminRead),         &[],            Call::Node),
+    row(Post, "/v1/nodes/{name}/ban",         Known,  OPERATORS,  Some(NodeBan),           &[],            Call::Ban),
+    row(Post, "/v1/nodes/{name}/token",       Known,  PLATFORM,   Some(NodeToken),         &[],            Call::Token),
+    row(Get,  "/v1/secrets",                  Known,  PEOPLE,     Some(AdminRead),         &[],            Call::Secrets),
+    row(Get,  "/v1/secrets/{*name}",          Known,  PEOPLE,     Some(AdminRead),         &[],            Call::Secret),
+    row(Put,  "/v1/secrets/{*name}",          Known,  KEEPERS,    Some(SecretPut),         &[],            Call::PutSecret),
+    row(Get,  "/v1/datasets/{name}/key",      Known,  PEOPLE,     Some(KeyDocument),       &[],            Call::DataSetKey),
+    row(Get,  "/v1/images/{name}/key",        Known,  PEOPLE,     Some(KeyDocument),       &[],            Call::ImageKey),
+    row(Get,  "/v1/leases",                   Known,  EVERYBODY,  Some(AdminRead),         &[Once("all")], Call::Leases),
+    row(Post, "/v1/leases/{id}/revoke",       Known,  REVOKERS,   Some(LeaseEnd),          &[],            Call::Revoke),
+    row(Post, "/v1/policy/who-can",           Known,  PEOPLE,     Some(AdminRead),         &[],            Call::WhoCan),
+    row(Post, "/v1/policy/explain",           Known,  PEOPLE,     Some(AdminRead),         &[],            Call::Explain),
+    row(Get,  "/v1/audit/search",             Known,  AUDITORS,   Some(AuditRead),         SEARCH,         Call::Search),
+    row(Get,  "/v1/audit/who/{dataset}",      Known,  READERS,    Some(AuditRead),         &[],            Call::Who),
+    row(Get,  "/v1/audit/receipt/{index}",    Known,  AUDITORS,   Some(AuditRead),         &[],            Call::Receipt),
+    row(Post, "/v1/audit/verify",             Known,  AUDITORS,   Some(AuditRead),         &[],            Call::Verify),
+    row(Post, "/v1/people/{id}/certificate",  Known,  SECURITY,   Some(PersonCertificate), &[],            Call::Certificate),
+    row(Get,  "/v1/bundle",                   Public, NOBODY,     None,                    &[],            Call::Bundle),
+    row(Get,  "/v1/checkpoint",               Public, NOBODY,     None,                    &[],            Call::Checkpoint),
+    row(Get,  "/v1/tile/{*place}",            Public, NOBODY,     None,                    &[],            Call::Tile),
+    row(Get,  "/v1/tile/entries/{*place}",    Known,  AUDITORS,   Some(AuditRead),         &[],            Call::Entries),
 ];
 
 const fn row(

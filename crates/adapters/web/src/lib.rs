@@ -6,7 +6,6 @@ mod answer;
 mod ask;
 pub mod client;
 pub mod doors;
-mod effect;
 pub mod endpoints;
 mod handlers;
 mod router;

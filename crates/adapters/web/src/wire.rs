@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
 use estate::{
-    Change, ClusterName, DataSetName, Digest, EstateHash, ImageSetName, LocationName, NodeName,
-    Timestamp,
+    Change, ChangeRecord, ClusterName, DataSetName, Digest, Effect, EstateHash, ImageSetName,
+    LocationName, NodeName, PersonId, Timestamp,
 };
 use ledger::Commitment;
 use serde::{Deserialize, Serialize};
-use server::ports::{Discrepancy, EstateVersion, LogEntry};
+use server::ports::{Discrepancy, LogEntry};
+
+pub use ledger::ChangeState;
+pub use server::govern::{Access, AccessChange, Need};
 
 /// Data, and the proof that the call stands in the log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,43 +82,28 @@ pub struct Diff {
     pub base_hash: EstateHash,
     /// Hash of the estate that would be in force.
     pub result_hash: EstateHash,
-    /// Hash of the change.
-    pub change: String,
+    /// What the whole of it does to access.
+    pub effect: Effect,
     /// Objects that differ.
     pub changes: Vec<Change>,
     /// Who would gain or lose what, over the nodes and image sets of both estates.
     pub access: Vec<AccessChange>,
+    /// Who would have to sign, a line for each.
+    pub needs: Vec<String>,
 }
 
-/// Somebody gains or loses something.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What became of a change that was submitted or signed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AccessChange {
-    /// Whether they gain it; they lose it otherwise.
-    pub gains: bool,
-    /// Who and what.
-    #[serde(flatten)]
-    pub access: Access,
-}
-
-/// One machine with one image, and what it may do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Access {
-    /// The node.
-    pub node: NodeName,
-    /// Its cluster.
-    pub cluster: ClusterName,
-    /// Its location.
-    pub location: LocationName,
-    /// The workload's image set; absent where the node acts for itself.
-    pub image: Option<ImageSetName>,
-    /// `open`, `start`, `read`, `lease` or `issue`.
-    pub action: String,
-    /// What it is done to.
-    pub target: String,
-    /// The rules that permit it.
-    pub rules: Vec<String>,
+pub struct Submitted {
+    /// `applied` or `waiting`.
+    pub state: ChangeState,
+    /// The version that it brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<PendingChange>,
 }
 
 /// An estate that was applied.
@@ -124,21 +112,111 @@ pub struct Access {
 pub struct Applied {
     /// Its number.
     pub version: u64,
+    /// The change that brought it.
+    pub number: u64,
+    /// Hash of that change.
+    pub hash: Digest,
+    /// Who signed.
+    pub approvers: Vec<PersonId>,
     /// What changed.
     pub diff: Diff,
     /// Leases that are ending because of it.
     pub ended_leases: Vec<String>,
+    /// Index of the version's leaf.
+    pub leaf: u64,
 }
 
-/// A version of the estate with what it changed.
+/// A change that waits. Nothing of it is in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingChange {
+    /// Its number.
+    pub number: u64,
+    /// What is to be signed, in the namespace `bailiwick-change`.
+    pub hash: Digest,
+    /// From when on it can't come into force any more.
+    pub expires: Timestamp,
+    /// Who signed so far.
+    pub signed: Vec<PersonId>,
+    /// What it waits for, a line for each.
+    pub missing: Vec<String>,
+    /// What it would change.
+    pub diff: Diff,
+}
+
+/// A change in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeListed {
+    /// Its number.
+    pub number: u64,
+    /// Where it stands.
+    pub state: ChangeState,
+    /// The version that it brought.
+    pub version: Option<u64>,
+    /// Who submitted it.
+    pub submitter: String,
+    /// Its hash.
+    pub hash: Digest,
+    /// What the whole of it does to access.
+    pub effect: Effect,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// From when on it can't come into force any more.
+    pub expires: Timestamp,
+    /// What changes, as a person reads it.
+    pub summary: Vec<String>,
+    /// What it waits for, a line for each.
+    pub missing: Vec<String>,
+}
+
+/// A change with all that its signers should see.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeShown {
-    /// The version.
+    /// As in a list.
     #[serde(flatten)]
-    pub version: EstateVersion,
-    /// What changed, as a person reads it.
-    pub changes: Vec<String>,
+    pub listed: ChangeListed,
+    /// What its hash is of, with the signatures.
+    pub record: ChangeRecord,
+    /// Who gains or loses what.
+    pub access: Vec<AccessChange>,
+    /// Who must sign, and who did.
+    pub needs: Vec<Need>,
+    /// The leaf that announced it.
+    pub leaf: u64,
+}
+
+/// A signature for a change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// The armoured SSH signature, as `ssh-keygen -Y sign` prints it.
+    pub signature: String,
+}
+
+/// Why a change is rejected.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rejection {
+    /// In words, for the trail.
+    pub reason: String,
+}
+
+/// A promoter's statement.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    /// The DSSE envelope, JSON text.
+    pub envelope: String,
+}
+
+/// An image that is to leave its set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retirement {
+    /// Its config digest.
+    pub config: Digest,
 }
 
 /// A node as people see it.
@@ -241,6 +319,7 @@ pub struct Question {
 
 /// Who can.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct WhoCan {
     /// The question.
     pub ask: String,
@@ -248,6 +327,22 @@ pub struct WhoCan {
     pub permitted: Vec<Access>,
     /// How many can't.
     pub refused: usize,
+    /// Who could grant it to themselves, one for each way there is.
+    pub could_grant: Vec<Grantor>,
+}
+
+/// A way in which people could grant themselves access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grantor {
+    /// The rule, promoter's key or founders.
+    pub way: String,
+    /// How many of which team must agree, a text for each; empty where a key alone is enough.
+    pub teams: Vec<String>,
+    /// How many people at least.
+    pub must_agree: usize,
+    /// Who they are.
+    pub people: Vec<PersonId>,
 }
 
 /// A question about one workload or node.

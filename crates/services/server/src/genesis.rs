@@ -1,8 +1,9 @@
-//! `server init`: the keys of a trust domain come into being, once.
+//! `server init`: the keys of a trust domain come into being, once, and those who sign its first version are fixed.
 
 use std::sync::Arc;
 
 use custody::{Kek, RootPin};
+use estate::Founders;
 use issuer::{AuthorityKeys, Serial};
 use jose::EcdsaP256Key;
 use ledger::{Act, ActKind, Actor, Entropy, Ledger, NotRecorded};
@@ -10,7 +11,9 @@ use spiffe_id::TrustDomain;
 
 use crate::{
     keyring::{self, KeyringError, wrapped},
+    logged::VerifiedLeaf,
     ports::{Clock, Store},
+    world::WorldError,
 };
 
 /// What `init` prints: nothing of it is secret.
@@ -60,7 +63,7 @@ pub fn log_key(
     Ok((row, seed))
 }
 
-/// Makes root, CA and JWT keys and writes the first leaf.
+/// Makes root, CA and JWT keys and writes the first leaf, which names the founders for ever.
 ///
 /// # Errors
 /// [`GenesisError`]
@@ -69,6 +72,7 @@ pub async fn begin<S: Store>(
     kek: &Kek,
     log_key: crate::ports::KeyRow,
     trust_domain: &TrustDomain,
+    founders: &Founders,
     entropy: Arc<dyn Entropy>,
     clock: &dyn Clock,
 ) -> Result<Genesis, GenesisError> {
@@ -115,7 +119,31 @@ pub async fn begin<S: Store>(
     }
     let act = Act::new(ActKind::Genesis, Actor::LocalRoot)
         .field("trustDomain", trust_domain.to_string())
-        .field("root", pin.to_string());
+        .field("root", pin.to_string())
+        // Texts alone: it can't fail.
+        .field(
+            "founders",
+            serde_json::to_value(founders.listed()).unwrap_or_default(),
+        )
+        .field("quorum", founders.quorum);
     let _logged = Ledger::new(store, entropy).record(act).await?;
     Ok(Genesis { pin })
+}
+
+/// The founders as the first leaf of the signed log names them.
+///
+/// # Errors
+/// [`WorldError::Founders`] when the log's key did not sign that leaf, or it does not name any.
+pub async fn founders<S: Store>(store: &S, ledger_key: &str) -> Result<Founders, WorldError> {
+    let key = ledger_key.parse().map_err(|_| WorldError::Founders)?;
+    let leaf = VerifiedLeaf::read(store, 0, &key).await?;
+    let leaf = leaf.filter(|leaf| leaf.says("kind", ActKind::Genesis.as_str()));
+    leaf.and_then(|leaf| named(&leaf))
+        .ok_or(WorldError::Founders)
+}
+
+fn named(leaf: &VerifiedLeaf) -> Option<Founders> {
+    let listed = serde_json::from_value(leaf.value("founders")?.clone()).ok()?;
+    let quorum = usize::try_from(leaf.value("quorum")?.as_u64()?).ok()?;
+    Founders::from_listed(listed, quorum).ok()
 }

@@ -1,29 +1,38 @@
 //! Governance: the estate and its changes, secrets as people handle them, and questions about policy.
 
+pub mod access;
+mod changes;
+mod promotions;
 mod secrets;
+mod shown;
 mod versions;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use custody::Announcement;
 use estate::{
-    Change, ChangeId, ChangeRecord, DataSetName, Digest, EstateHash, ImageSetName, PersonId,
-    PolicyVersion, SecretName, Submission, Verb,
+    ApprovedChange, ChangeRecord, DataSetName, Digest, Estate, ImageSetName, NotApproved, PersonId,
+    PromotionError, SecretName,
 };
 use evidence::{Action, NodeFacts};
 use ledger::{
     Act, ActKind, Actor, Commitment, Effect, Guard, LeaseOutcome, NotRecorded,
-    rows::{ChangeRow, EstateRow, LeaseRow, SecretRow},
+    rows::{EstateRow, LeaseRow, SecretRow},
 };
 use policy::{Facts, Measured, Target, TestReport, TestVerdict};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     keyring::{self, KeyringError},
-    ports::{DatabaseAccounts, EstateVersion, Store, StoreError},
+    ports::{DatabaseAccounts, Store, StoreError},
     server::Server,
-    world::{World, WorldError},
+    world::{Candidate, World, WorldError},
 };
+
+pub use access::{Access, AccessChange, access_changes};
+pub use changes::{Applied, Pending, Plan, Submitted};
+pub use estate::Missing as Need;
+pub use shown::{Listed, Shown};
 
 /// Something that people asked for was not done.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +47,18 @@ pub enum GovernError {
     /// Fault: the caller: files are missing, or `prune` is.
     #[error("these would be removed: {0}")]
     WouldRemove(String),
+    /// Fault: the caller.
+    #[error("`{0}` is kept by the server: use `image promote` and `image retire`")]
+    KeptByServer(String),
+    /// Fault: see the source.
+    #[error("{0}")]
+    NotApproved(#[from] NotApproved),
+    /// Fault: the caller.
+    #[error("`{0}` has no say in this change")]
+    NoSay(PersonId),
+    /// Fault: see the source.
+    #[error("{0}")]
+    Promotion(#[from] PromotionError),
     /// Fault: none; somebody was faster, or there is nothing to change.
     #[error("{0}")]
     Conflict(String),
@@ -63,40 +84,8 @@ pub enum GovernError {
     Keys(#[from] KeyringError),
 }
 
-/// What [`Server::apply`] says to an estate that is in force already.
+/// What [`Server::submit`] says to an estate that is in force already.
 pub const NOTHING_CHANGES: &str = "nothing changes";
-
-/// What an estate would change.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Plan {
-    /// The version in force.
-    pub base: PolicyVersion,
-    /// Its hash.
-    pub base_hash: EstateHash,
-    /// Hash of the estate that would be in force.
-    pub result_hash: EstateHash,
-    /// Hash of the change: what owners will sign.
-    pub change: String,
-    /// What changes.
-    pub changes: Vec<Change>,
-}
-
-/// An estate that was applied.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Applied {
-    /// Its number.
-    pub version: PolicyVersion,
-    /// What changed.
-    pub plan: Plan,
-    /// Leases that the new estate no longer permits; they are ending.
-    pub ended_leases: Vec<String>,
-    /// Index of its leaf.
-    pub leaf: u64,
-    /// tlog-proof.
-    pub receipt: String,
-}
 
 /// How the server is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -290,9 +279,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         spki: &[u8],
         actor: Actor,
     ) -> Result<(Vec<Vec<u8>>, Commitment), GovernError> {
-        if self.teams_of(person).is_empty() {
+        if self.teams_of(person).is_empty() && !self.is_robot(person) {
             return Err(GovernError::NotFound {
-                kind: "person in any team",
+                kind: "robot, or person in any team,",
                 name: person.to_string(),
             });
         }

@@ -7,6 +7,7 @@ pub mod genesis;
 pub mod govern;
 pub mod keyring;
 pub mod leases;
+mod logged;
 pub mod nodes;
 pub mod ports;
 pub mod release;

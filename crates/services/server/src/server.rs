@@ -7,7 +7,7 @@ use std::{
 };
 
 use custody::{Custody, Kek};
-use estate::{LeaseId, NodeName, TenantName, Timestamp};
+use estate::{Founders, LeaseId, NodeName, PersonId, TenantName, Timestamp};
 use evidence::Verifier;
 use issuer::Serial;
 use ledger::{Act, ActKind, Actor, Entropy, Ledger, NotRecorded};
@@ -15,6 +15,7 @@ use spiffe_id::TrustDomain;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    genesis,
     keyring::{self, Keyring, KeyringError},
     ports::{Clock, DatabaseAccounts, Store, StoreError},
     standing::Changes,
@@ -83,12 +84,14 @@ pub struct Server<S, A> {
     pub(crate) lab: bool,
     pub(crate) manufacturers: Option<tpm_quote::ManufacturerRoots>,
     pub(crate) ledger_key: String,
+    /// Who signs the first version, and later what has no rule of approval; fixed by the first leaf.
+    pub(crate) founders: Founders,
     pub(crate) quote_interval: Duration,
     pub(crate) changes: watch::Sender<Changes>,
     pub(crate) sweep: Notify,
     /// Leases whose role is being made: none of them is ended before that is over, or the role would come after its end.
     pub(crate) making: Mutex<BTreeSet<LeaseId>>,
-    /// One apply at a time; guards in the transaction keep two servers apart.
+    /// One change at a time; guards in the transaction keep two servers apart.
     pub(crate) applying: tokio::sync::Mutex<()>,
     world: RwLock<Arc<World>>,
     custody: RwLock<Arc<Custody>>,
@@ -127,15 +130,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             return Err(StartError::Lab(trust_domain));
         }
         let keyring = Keyring::load(store.as_ref(), &kek, &trust_domain).await?;
-        let world = World::in_force(store.as_ref(), &tenant, &ledger_key).await?;
+        let founders = genesis::founders(store.as_ref(), &ledger_key).await?;
+        let world = World::in_force(store.as_ref(), &tenant, &ledger_key, &founders).await?;
         let authority = evidence::statement::authority(&trust_domain);
         let custody =
             keyring::hold_all(store.as_ref(), &kek, authority, &world.estate, clock.now()).await?;
         let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&entropy));
+        ledger.set_basis(world.policies.basis());
         let act = Act::new(ActKind::ServerStart, Actor::Authority)
             .field("lab", lab)
-            .field("custody", kek.provider())
-            .field("policy", world.version().0);
+            .field("custody", kek.provider());
         let _logged = ledger.record(act).await?;
         let (changes, _) = watch::channel(Changes::default());
         Ok(Arc::new(Self {
@@ -152,6 +156,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             lab,
             manufacturers,
             ledger_key,
+            founders,
             quote_interval,
             changes,
             sweep: Notify::new(),
@@ -177,8 +182,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     }
 
     pub(crate) fn swap(&self, world: Arc<World>, custody: Custody) {
+        self.ledger.set_basis(world.policies.basis());
         *self.custody.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(custody);
         *self.world.write().unwrap_or_else(PoisonError::into_inner) = world;
+    }
+
+    /// Whether the estate in force names somebody as a robot.
+    pub fn is_robot(&self, person: &PersonId) -> bool {
+        let world = self.world();
+        let known = world.estate.people().persons.get(person);
+        known.is_some_and(|known| known.robot)
     }
 
     /// Now, by the server's clock.

@@ -1,15 +1,32 @@
-//! The estate in force with its policies: one version, swapped whole.
+//! The estate in force with its policies: one version, swapped whole. A version comes into force only through an approved
+//! change, and a server that starts checks the whole chain of them again: what lies in the database is nobody's word.
 
 use std::sync::Arc;
 
-use estate::{Estate, EstateHash, PolicyVersion, TenantName};
-use ledger::{ActKind, Leaf, rows::EstateRow};
+use estate::{
+    ApprovedChange, ChangeRecord, Estate, EstateHash, Founders, NotApproved, PolicyVersion,
+    TenantName, Timestamp,
+};
+use ledger::{ActKind, rows::EstateRow};
 use policy::{Policies, PolicyError};
-use tlog::{Receipt, VerifierKey, leaf_hash};
+use tlog::{Checkpoint, Note, VerifierKey};
 
-use crate::ports::{LogEntry, Store, StoreError};
+use crate::{
+    logged::VerifiedLeaf,
+    ports::{EstateVersion, Store, StoreError},
+};
 
-/// One version of the estate, loaded.
+/// An estate that could be a version: read, valid, approved by nobody yet.
+pub struct Candidate {
+    /// The estate.
+    pub estate: Estate,
+    /// Its policies.
+    pub policies: Policies,
+    /// The files it was read from.
+    pub files: Vec<(String, String)>,
+}
+
+/// One version of the estate, in force.
 pub struct World {
     /// The estate.
     pub estate: Estate,
@@ -17,6 +34,8 @@ pub struct World {
     pub policies: Policies,
     /// The files it was read from.
     pub files: Vec<(String, String)>,
+    /// Absent for version 0 alone, in which nothing is permitted.
+    approved: Option<ApprovedChange>,
 }
 
 /// A version of the estate can't be loaded.
@@ -30,11 +49,16 @@ pub enum WorldError {
     #[error("{0}")]
     Policy(#[from] PolicyError),
     /// Fault: whoever edited the database.
-    #[error("the stored estate can't be read")]
-    Stored,
-    /// Fault: whoever edited the database.
-    #[error("the stored estate is not the one that the ledger says was applied")]
-    NotApplied,
+    #[error("version {version} of the estate was not approved as it stands in the database: {why}")]
+    NotApproved {
+        /// The version.
+        version: PolicyVersion,
+        /// What does not hold.
+        why: Unapproved,
+    },
+    /// Fault: whoever edited the database, or an older `server init` without founders.
+    #[error("the log does not begin with founders who could approve a first version")]
+    Founders,
     /// Fault: see the source.
     #[error("the store can't be read")]
     Store(#[from] StoreError),
@@ -50,15 +74,28 @@ pub enum WorldError {
     },
 }
 
-impl World {
-    /// Nothing applied yet: no node, no data set, nothing is permitted.
-    ///
-    /// # Errors
-    /// [`WorldError`]
-    pub fn empty(tenant: &TenantName) -> Result<Arc<Self>, WorldError> {
-        Self::load(Vec::new(), PolicyVersion(0), tenant)
-    }
+/// What a stored version lacks.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unapproved {
+    /// Fault: whoever edited the database.
+    #[error("versions are missing or doubled")]
+    Order,
+    /// Fault: whoever edited the database.
+    #[error("its files or its record can't be read, or are not of one estate")]
+    Content,
+    /// Fault: whoever edited the database.
+    #[error("the signed log does not say that it came into force")]
+    Unlogged,
+    /// Fault: whoever put an older state back.
+    #[error("the signed log knows a newer version")]
+    Older,
+    /// Fault: whoever edited the database.
+    #[error("its signatures are not enough: {0}")]
+    Signatures(NotApproved),
+}
 
+impl Candidate {
     /// Loads files as version `version`.
     ///
     /// # Errors
@@ -67,7 +104,7 @@ impl World {
         files: Vec<(String, String)>,
         version: PolicyVersion,
         tenant: &TenantName,
-    ) -> Result<Arc<Self>, WorldError> {
+    ) -> Result<Self, WorldError> {
         let estate = Estate::parse(&files)?;
         if let Some(dataset) = estate.datasets().find(|dataset| &dataset.tenant != tenant) {
             return Err(WorldError::OtherTenant {
@@ -77,14 +114,70 @@ impl World {
             });
         }
         let policies = Policies::load(&estate, version)?;
+        Ok(Self {
+            estate,
+            policies,
+            files,
+        })
+    }
+
+    /// The number that it would have.
+    pub fn version(&self) -> PolicyVersion {
+        self.policies.basis().policy
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> EstateHash {
+        self.policies.basis().estate
+    }
+}
+
+impl World {
+    /// Nothing applied yet: no node, no data set, nothing is permitted.
+    ///
+    /// # Errors
+    /// [`WorldError`]
+    pub fn empty(tenant: &TenantName) -> Result<Arc<Self>, WorldError> {
+        let Candidate {
+            estate,
+            policies,
+            files,
+        } = Candidate::load(Vec::new(), PolicyVersion(0), tenant)?;
         Ok(Arc::new(Self {
             estate,
             policies,
             files,
+            approved: None,
         }))
     }
 
-    /// The version in force: the newest of the store, if the signed ledger says that it was applied.
+    /// A candidate in force, by the change that was approved for it and for nothing else.
+    ///
+    /// # Errors
+    /// [`WorldError::NotApproved`] when the change leads to another estate or starts from another version.
+    pub fn approved(next: Candidate, approved: ApprovedChange) -> Result<Arc<Self>, WorldError> {
+        let (version, hash) = (next.version(), next.hash());
+        let record = approved.record();
+        if record.result != hash || record.base_version.next() != version {
+            return Err(unapproved(version, Unapproved::Content));
+        }
+        let Candidate {
+            estate,
+            policies,
+            files,
+        } = next;
+        let approvers = approved.approvers().iter().cloned();
+        let policies = policies.with_approval(record.number, approvers);
+        Ok(Arc::new(Self {
+            estate,
+            policies,
+            files,
+            approved: Some(approved),
+        }))
+    }
+
+    /// The version in force: the newest of the store, if every version up to it was approved by those who could, and the
+    /// signed log says so of each and knows no newer one.
     ///
     /// # Errors
     /// [`WorldError`]
@@ -92,39 +185,20 @@ impl World {
         store: &S,
         tenant: &TenantName,
         ledger_key: &str,
+        founders: &Founders,
     ) -> Result<Arc<Self>, WorldError> {
-        let Some(row) = store.estate().await? else {
-            return Self::empty(tenant);
+        let chain = Chain {
+            store,
+            tenant,
+            key: ledger_key.parse().map_err(|_| WorldError::Founders)?,
+            founders,
         };
-        let history = store.estate_history().await?;
-        let applied = history
-            .iter()
-            .find(|version| version.version == row.version)
-            .ok_or(WorldError::NotApplied)?;
-        let entry = store.entry(applied.leaf).await?;
-        let receipt = store.receipt(applied.leaf).await?;
-        let (Some(entry), Some(receipt)) = (entry, receipt) else {
-            return Err(WorldError::NotApplied);
-        };
-        match is_applied(&row, &entry, &receipt, ledger_key) {
-            Some(true) => Self::stored(&row, tenant),
-            _ => Err(WorldError::NotApplied),
+        let mut world = Self::empty(tenant)?;
+        for stored in store.estate_history().await?.iter().rev() {
+            world = chain.next(&world, stored).await?;
         }
-    }
-
-    /// Loads the version that the store holds.
-    ///
-    /// # Errors
-    /// [`WorldError`]
-    pub fn stored(row: &EstateRow, tenant: &TenantName) -> Result<Arc<Self>, WorldError> {
-        let files = serde_json::from_str(&row.files).map_err(|_| WorldError::Stored)?;
-        let world = Self::load(files, row.version, tenant)?;
-        // A server whose database was edited by hand must not serve what nobody applied.
-        if world.hash() != row.hash {
-            Err(WorldError::Stored)
-        } else {
-            Ok(world)
-        }
+        chain.no_newer_than(world.version()).await?;
+        Ok(world)
     }
 
     /// Its number.
@@ -136,25 +210,119 @@ impl World {
     pub fn hash(&self) -> EstateHash {
         self.policies.basis().estate
     }
+
+    /// The change that brought it.
+    pub fn change(&self) -> Option<&ChangeRecord> {
+        self.approved.as_ref().map(ApprovedChange::record)
+    }
 }
 
-/// Whether this entry is in the signed log and discloses that the row's version was applied. `None` where one of them can't
-/// be read.
-fn is_applied(row: &EstateRow, entry: &LogEntry, receipt: &str, ledger_key: &str) -> Option<bool> {
-    let key: VerifierKey = ledger_key.parse().ok()?;
-    let receipt = Receipt::parse(receipt).ok()?;
-    let leaf = entry.leaf.as_bytes();
-    let verified = receipt.verify(leaf_hash(leaf), &key).ok()?;
-    let disclosed = Leaf::parse(leaf).ok()?.disclose(&entry.disclosures).ok()?;
-    let says = |name: &str, value: serde_json::Value| {
-        disclosed
-            .iter()
-            .any(|disclosure| disclosure.name == name && disclosure.value == value)
-    };
-    Some(
-        verified.index() == entry.index
-            && says("kind", ActKind::EstateApply.as_str().into())
-            && says("policy", row.version.0.into())
-            && says("estate", row.hash.0.to_string().into()),
-    )
+/// The versions of a store, followed from the founders on.
+struct Chain<'a, S> {
+    store: &'a S,
+    tenant: &'a TenantName,
+    key: VerifierKey,
+    founders: &'a Founders,
+}
+
+impl<S: Store> Chain<'_, S> {
+    async fn next(&self, before: &World, stored: &EstateVersion) -> Result<Arc<World>, WorldError> {
+        let version = before.version().next();
+        let fail = |why| unapproved(version, why);
+        if stored.version != version {
+            return Err(fail(Unapproved::Order));
+        }
+        let row = self.store.estate_at(version).await?;
+        let row = row.ok_or_else(|| fail(Unapproved::Order))?;
+        let (next, record) =
+            read(&row, self.tenant).map_err(|error| error.unwrap_or(fail(Unapproved::Content)))?;
+        let applied = self.applied(&row, stored.leaf, &record).await?;
+        let applied = applied.ok_or_else(|| fail(Unapproved::Unlogged))?;
+        let changes = policy::changes_between(&before.policies, &next.policies);
+        let approved = estate::approve(
+            &record,
+            &changes,
+            &before.estate,
+            before.version(),
+            &next.estate,
+            self.founders,
+            // Leaves tell seconds; the transaction compared the change's end with its own time.
+            applied.max(record.submitted),
+        );
+        let approved = approved.map_err(|why| fail(Unapproved::Signatures(why)))?;
+        World::approved(next, approved)
+    }
+
+    /// When the version came into force, if the log says that it did.
+    async fn applied(
+        &self,
+        row: &EstateRow,
+        index: u64,
+        record: &ChangeRecord,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let leaf = VerifiedLeaf::read(self.store, index, &self.key).await?;
+        let says = |leaf: &VerifiedLeaf| {
+            leaf.says("kind", ActKind::EstateApply.as_str())
+                && leaf.says("done", true)
+                && leaf.says("policy", row.version.0)
+                && leaf.says("estate", row.hash.0.to_string())
+                && leaf.says("change", record.number.0)
+                && leaf.says("changeHash", record.hash().to_string())
+        };
+        Ok(leaf.filter(says).map(|leaf| leaf.time()))
+    }
+
+    /// How many leaves the newest checkpoint is of.
+    async fn size(&self) -> Result<Option<u64>, StoreError> {
+        let text = self.store.checkpoint().await?;
+        let note = text.and_then(|text| Note::parse(&text).ok());
+        let checkpoint = note.and_then(|note| Checkpoint::open(&note, &self.key).ok());
+        Ok(checkpoint.map(|checkpoint| checkpoint.size()))
+    }
+
+    /// Rows can be deleted, leaves can't: nearly every leaf tells the version it was written under, so the newest ones know
+    /// whether there was a newer version. A leaf that does not even tell its kind any more was made silent.
+    async fn no_newer_than(&self, version: PolicyVersion) -> Result<(), WorldError> {
+        let older = || unapproved(version, Unapproved::Older);
+        let size = self.size().await?.ok_or_else(older)?;
+        for index in (0..size).rev() {
+            let leaf = VerifiedLeaf::read(self.store, index, &self.key).await?;
+            let leaf = leaf.filter(|leaf| leaf.value("kind").is_some());
+            let leaf = leaf.ok_or_else(older)?;
+            if leaf.says("refused", true) {
+                continue;
+            }
+            match leaf.value("policy").and_then(serde_json::Value::as_u64) {
+                Some(known) if known > version.0 => return Err(older()),
+                Some(known) if known == version.0 => return Ok(()),
+                // Decided under an older version, written after a newer one.
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The candidate and the record that a row holds, if they belong together. No error of its own: the row was edited.
+fn read(
+    row: &EstateRow,
+    tenant: &TenantName,
+) -> Result<(Candidate, ChangeRecord), Option<WorldError>> {
+    let files = serde_json::from_str(&row.files).map_err(|_| None)?;
+    let next = Candidate::load(files, row.version, tenant).map_err(Some)?;
+    let record = record_of(&row.record).ok_or(None)?;
+    let fits = next.hash() == row.hash
+        && record.result == row.hash
+        && record.number == row.number
+        && record.hash() == row.change;
+    if fits { Ok((next, record)) } else { Err(None) }
+}
+
+/// A record as the store keeps it.
+pub(crate) fn record_of(text: &str) -> Option<ChangeRecord> {
+    jose::strict_json::from_slice(text.as_bytes()).ok()
+}
+
+fn unapproved(version: PolicyVersion, why: Unapproved) -> WorldError {
+    WorldError::NotApproved { version, why }
 }

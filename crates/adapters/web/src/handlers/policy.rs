@@ -1,7 +1,12 @@
 //! Questions about the rules in force, asked through the same evaluation as requests.
 
+use std::collections::BTreeSet;
+
 use ::policy::{Facts, Measured, Target};
-use estate::{Ask as Question, AskObject, Assurance, Digest, Epoch, Estate};
+use estate::{
+    Ask as Question, AskObject, Assurance, DataSetName, Digest, Epoch, Estate, Grantor, PersonId,
+    Requirement,
+};
 use evidence::{Action, Attestor, NodeFacts};
 use ledger::ActKind;
 use server::{
@@ -28,13 +33,21 @@ pub(super) async fn who_can<S: Store, A: DatabaseAccounts>(
         &format!("who-can {question}"),
     )
     .await?;
-    let answer = server.world().policies.who_can(&question, server.now());
+    let world = server.world();
+    let answer = world.policies.who_can(&question, server.now());
+    let dataset = dataset(server, &world.estate, &question.object).await?;
+    let could_grant = dataset.map(|dataset| server.grantors(&dataset));
     let permitted = answer.rows.iter().map(wire::Access::from).collect();
     Reply::new(
         wire::WhoCan {
             ask: question.to_string(),
             permitted,
             refused: answer.refused,
+            could_grant: could_grant
+                .unwrap_or_default()
+                .into_iter()
+                .map(grantor)
+                .collect(),
         },
         commitment,
     )
@@ -72,6 +85,59 @@ pub(super) async fn explain<S: Store, A: DatabaseAccounts>(
             .collect(),
     };
     Reply::new(answer, commitment)
+}
+
+/// The data set that a question is about; identities belong to none.
+async fn dataset<S: Store, A: DatabaseAccounts>(
+    server: &Server<S, A>,
+    estate: &Estate,
+    object: &AskObject,
+) -> Result<Option<DataSetName>, Failure> {
+    Ok(match object {
+        AskObject::ImageKey(name) => estate.image_set(name).map(|set| set.dataset.clone()),
+        AskObject::Credential(name) => estate.credential(name).map(|found| found.dataset.clone()),
+        AskObject::Secret(name) => server.store().secret(name).await?.map(|row| row.dataset),
+        AskObject::DataSet(name) => Some(name.clone()),
+        AskObject::Identity => None,
+    })
+}
+
+fn grantor(way: Grantor) -> wire::Grantor {
+    match way {
+        Grantor::Change { way, requirements } => {
+            let people: BTreeSet<PersonId> = requirements
+                .iter()
+                .flat_map(|one| one.members.iter().cloned())
+                .collect();
+            wire::Grantor {
+                way,
+                teams: requirements
+                    .iter()
+                    .map(|one| format!("{} of {}", one.wanted, one.team))
+                    .collect(),
+                must_agree: must_agree(&requirements),
+                people: people.into_iter().collect(),
+            }
+        }
+        Grantor::Promoter { image_set, key } => wire::Grantor {
+            way: format!("promoting an image into `{image_set}` with the private key of `{key}`"),
+            teams: Vec::new(),
+            must_agree: 1,
+            people: Vec::new(),
+        },
+    }
+}
+
+/// The fewest people who can meet all of these: one person may stand in several of the teams.
+fn must_agree(requirements: &[Requirement]) -> usize {
+    let wanted = requirements.iter().map(|one| one.wanted);
+    let members = requirements.iter().flat_map(|one| &one.members);
+    let distinct: BTreeSet<&PersonId> = members.clone().collect();
+    if distinct.len() == members.count() {
+        wanted.sum()
+    } else {
+        wanted.max().unwrap_or_default()
+    }
 }
 
 fn parse(text: &str) -> Result<Question, Failure> {

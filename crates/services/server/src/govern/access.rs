@@ -1,14 +1,48 @@
-//! Who would gain or lose what by another estate: both are asked who can do each thing, and the answers compared.
+//! Who would gain or lose what by another estate: both are asked who can do each thing, and the answers compared. What
+//! people are shown and what a change's record commits to is this one list.
 
 use std::collections::BTreeMap;
 
-use estate::{Ask, AskObject, DataSetName, Timestamp};
+use estate::{
+    Ask, AskObject, ClusterName, DataSetName, Digest, ImageSetName, LocationName, NodeName,
+    Timestamp,
+};
 use policy::{Policies, Row, WhoCan};
+use serde::{Deserialize, Serialize};
 
-use crate::wire::{Access, AccessChange};
+/// Somebody gains or loses something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessChange {
+    /// Whether they gain it; they lose it otherwise.
+    pub gains: bool,
+    /// Who and what.
+    #[serde(flatten)]
+    pub access: Access,
+}
+
+/// One machine with one image, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// The node.
+    pub node: NodeName,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its location.
+    pub location: LocationName,
+    /// The workload's image set; absent where the node acts for itself.
+    pub image: Option<ImageSetName>,
+    /// `open`, `start`, `read`, `lease` or `issue`.
+    pub action: String,
+    /// What it is done to.
+    pub target: String,
+    /// The rules that permit it.
+    pub rules: Vec<String>,
+}
 
 /// What differs between the answers of two estates. Gains come first: they are what somebody must agree to.
-pub(crate) fn access_changes(old: &Policies, new: &Policies, now: Timestamp) -> Vec<AccessChange> {
+pub fn access_changes(old: &Policies, new: &Policies, now: Timestamp) -> Vec<AccessChange> {
     let (before, after) = (all_access(old, now), all_access(new, now));
     let missing =
         |all: &BTreeMap<Access, Access>, other: &BTreeMap<Access, Access>, gains: bool| {
@@ -25,6 +59,12 @@ pub(crate) fn access_changes(old: &Policies, new: &Policies, now: Timestamp) -> 
         missing(&before, &after, false),
     ]
     .concat()
+}
+
+/// What a record commits to: SHA-256 of the list's JCS form.
+pub(crate) fn digest_of(changes: &[AccessChange]) -> Digest {
+    // Texts, lists and flags only: JCS can't fail.
+    Digest::of(serde_json_canonicalizer::to_vec(&changes).unwrap_or_default())
 }
 
 impl From<&Row> for Access {
