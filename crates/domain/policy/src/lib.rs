@@ -5,6 +5,7 @@
 //! here is [`Permit`].
 
 mod answer;
+mod changes;
 mod compare;
 mod error;
 mod explain;
@@ -24,6 +25,7 @@ mod trials;
 mod vocabulary;
 
 pub use answer::{DeniedBy, Evaluation};
+pub use changes::changes_between;
 pub use compare::{RuleChange, Shift};
 pub use error::PolicyError;
 pub use explain::Explanation;

@@ -177,8 +177,7 @@ fn who_can_names_the_machine_and_the_image() {
         answer.to_string(),
         "who can lease Credential::\"cloudant/medical-records\":\n  medrec on dal05-r12-n07 in DAL05-R12, hipaaCluster: \
          lease Credential::\"cloudant/medical-records\", permitted by `medical-records-lease`\n\
-         1 permitted, 0 refused, over nodes and image sets of the estate\n\
-         note: whoever may apply a change can widen this; owners' signatures are not demanded yet\n"
+         1 permitted, 0 refused, over nodes and image sets of the estate\n"
     );
     assert_eq!(
         policies()
@@ -313,6 +312,44 @@ fn the_servers_own_login_is_the_one_that_the_estate_names() {
     );
     assert_eq!(policies.login_of(&"other".parse().unwrap()), None);
     assert_eq!(policies.basis().estate, policies.estate().hash());
+}
+
+/// Whoever owns another data set could name our login beside an address of their own.
+#[test]
+fn a_login_is_used_for_the_data_set_that_it_belongs_to_and_for_no_other() {
+    let policies = policies();
+    let (database, own, other) = (
+        "medrec-pg".parse().unwrap(),
+        "medical-records".parse().unwrap(),
+        "billing".parse().unwrap(),
+    );
+    let permit = policies.decide_connection(&database, &own, &own).unwrap();
+    assert_eq!(permit.secret().as_str(), "db/medrec-pg/admin");
+    assert_eq!(permit.basis(), &policies.basis());
+    assert!(
+        policies
+            .decide_connection(&database, &own, &other)
+            .is_none()
+    );
+    assert!(
+        policies
+            .decide_connection(&database, &other, &own)
+            .is_none()
+    );
+    let unknown = "other".parse().unwrap();
+    assert!(policies.decide_connection(&unknown, &own, &own).is_none());
+}
+
+#[test]
+fn a_basis_names_the_change_and_those_who_signed_it() {
+    let before = policies().basis();
+    assert_eq!((before.change.0, before.approvers.len()), (0, 0));
+    let people = ["chen@hospital.example", "eva@hospital.example"].map(|id| id.parse().unwrap());
+    let after = policies()
+        .with_approval(estate::ChangeId(7), people.clone())
+        .basis();
+    assert_eq!((after.change.0, &*after.approvers), (7, people.as_slice()));
+    assert_eq!((after.policy, after.estate), (before.policy, before.estate));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The rules of the example estate, and rules that are refused.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod changes;
 mod example;
 mod guardrails;
 mod hostile;
