@@ -7,6 +7,7 @@ mod connection;
 mod estate_folder;
 mod harden;
 mod output;
+mod signing;
 mod system;
 
 use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};

@@ -1,33 +1,43 @@
 //! `bailiwick apply` and `bailiwick diff`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use server::{Code, govern::NOTHING_CHANGES};
 use web::{
-    Call, ClientError,
+    Call, Client, ClientError,
     client::Question,
-    wire::{Access, Answer, Applied, Diff, Estate},
+    wire::{Access, Answer, Diff, Estate, Submitted},
 };
 
+use super::change::{approve, checked, words};
 use crate::{
     connection::ConnectionArgs,
     estate_folder::FolderArgs,
     output::{CommandError, Exit, lines},
+    signing,
 };
 
-/// Applies an estate as one version. Nothing is removed unless `--prune` says so.
+/// Submits an estate as one change. What only narrows access is in force at once; what may widen it waits for the signatures of
+/// those whose it is. Nothing is removed unless `--prune` says so.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: bailiwick apply -f estate/ --prune")]
+#[command(after_help = "\
+Example: bailiwick apply -f estate/ --prune
+Example: bailiwick apply -f estate/ --sign ~/.ssh/id_ed25519")]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     folder: FolderArgs,
     /// Remove what the folder does not have.
     #[arg(long)]
     prune: bool,
+    /// Signs with this SSH key if the change waits, after showing what is signed. Can be given more than once.
+    #[arg(long, value_name = "KEY")]
+    sign: Vec<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
-/// Shows what an estate would change, and who would gain or lose what. Exit code 3 when it differs.
+/// Shows what an estate would change, who would gain or lose what, and who would have to sign. Exit code 3 when it differs.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bailiwick diff -f estate/")]
 pub(crate) struct DiffArgs {
@@ -43,15 +53,14 @@ pub(crate) struct DiffArgs {
 /// [`CommandError`]
 pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
     let context = args.connection.context()?;
+    let client = context.client()?;
     let body = Estate {
         files: args.folder.files()?,
         prune: args.prune,
     };
-    let answer: Result<Answer<Applied>, ClientError> = context
-        .client()?
-        .send(Call::Apply, Question::default(), &body)
-        .await;
-    let answer = match answer {
+    let answer: Result<Answer<Submitted>, ClientError> =
+        client.send(Call::Apply, Question::default(), &body).await;
+    let submitted = match answer {
         // What is wanted is in force already: scripts that apply again and again are right to do so.
         Err(ClientError::Refused {
             code: Code::Conflict,
@@ -61,13 +70,35 @@ pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
             eprintln!("{NOTHING_CHANGES}");
             return Ok(Exit::Done);
         }
-        other => other?,
+        other => other?.data,
     };
-    let leaf = answer.receipt.map(|receipt| receipt.index);
-    context
-        .output
-        .print(&answer.data, |applied| applied_text(applied, leaf))?;
-    Ok(Exit::Done)
+    let submitted = signed(&client, submitted, &args.sign).await?;
+    approve::report(&context, &submitted, None)
+}
+
+/// Signs with each key until the change is in force. What is signed is what the folder says, which this command just submitted.
+async fn signed(
+    client: &Client,
+    mut submitted: Submitted,
+    keys: &[PathBuf],
+) -> Result<Submitted, CommandError> {
+    let Some(pending) = submitted.waiting.as_ref().filter(|_| !keys.is_empty()) else {
+        return Ok(submitted);
+    };
+    let change = checked::fetch(client, pending.number).await?;
+    eprint!("{}", words::shown(&change));
+    for key in keys {
+        if submitted.waiting.is_none() {
+            eprintln!(
+                "warning: `{}` did not sign: the change is in force already",
+                key.display()
+            );
+            continue;
+        }
+        let signature = signing::sign(key, change.hash())?;
+        submitted = approve::bring(client, change.number(), signature.armored()).await?;
+    }
+    Ok(submitted)
 }
 
 /// Runs `diff`.
@@ -95,35 +126,20 @@ pub(crate) async fn diff(args: DiffArgs) -> Result<Exit, CommandError> {
     Ok(if differs { Exit::Denied } else { Exit::Done })
 }
 
-fn applied_text(applied: &Applied, leaf: Option<u64>) -> String {
-    let mut pairs = vec![("version", applied.version.to_string())];
-    pairs.extend(leaf.map(|leaf| ("leaf", leaf.to_string())));
-    let ended: String = applied
-        .ended_leases
-        .iter()
-        .map(|lease| format!("ends lease {lease}\n"))
-        .collect();
-    format!("{}{}{ended}", lines(&pairs), changes_text(&applied.diff))
-}
-
 fn diff_text(diff: &Diff) -> String {
     let pairs = [
         (
             "in force",
             format!("version {} ({})", diff.base, diff.base_hash.0),
         ),
-        ("change", diff.change.clone()),
+        ("effect", words::effect(diff.effect).to_owned()),
     ];
-    format!("{}{}", lines(&pairs), changes_text(diff))
-}
-
-fn changes_text(diff: &Diff) -> String {
-    let changes = diff.changes.iter().map(|change| format!("{change}\n"));
-    let access = diff.access.iter().map(|change| {
-        let verb = if change.gains { "GAINS" } else { "loses" };
-        format!("{verb} {}\n", access_text(&change.access))
-    });
-    changes.chain(access).collect()
+    format!(
+        "{}{}{}",
+        lines(&pairs),
+        words::difference(&diff.changes, &diff.access),
+        words::needs("needs", &diff.needs)
+    )
 }
 
 /// Who may do what, as a sentence.

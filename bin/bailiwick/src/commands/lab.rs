@@ -5,7 +5,9 @@
 
 mod estate;
 mod folder;
+mod gate;
 mod node;
+mod people;
 mod processes;
 
 use std::{
@@ -15,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use folder::LabFolder;
@@ -33,7 +35,8 @@ pub(crate) struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
-    /// Starts software TPMs, a server and two agents on loopback, as root, and applies an estate; what is there is kept.
+    /// Starts software TPMs, a server and two agents on loopback, as root, makes the people of an estate with their keys, and
+    /// applies and signs it as its owners; what is there is kept.
     ///
     /// Example: bailiwick lab up
     Up {
@@ -42,7 +45,10 @@ enum LabCommand {
         dir: PathBuf,
         /// containerd of a node; it need not run yet. Can be given once for each node.
         #[arg(long = "containerd", value_name = "NODE=SOCKET")]
-        containerds: Vec<NodeSocket>,
+        containerds: Vec<NodeFile>,
+        /// The configuration file of that containerd. The agent looks there whether every runtime goes through the start gate.
+        #[arg(long = "containerd-config", value_name = "NODE=FILE")]
+        containerd_configs: Vec<NodeFile>,
         /// The port for nodes; usually one that is free.
         #[arg(long)]
         port: Option<u16>,
@@ -81,24 +87,32 @@ enum LabCommand {
     },
 }
 
-/// A node and its runtime's socket, written `NODE=SOCKET`.
+/// A node and a file of its runtime, written `NODE=FILE`.
 #[derive(Debug, Clone)]
-struct NodeSocket {
+struct NodeFile {
     node: String,
-    socket: PathBuf,
+    file: PathBuf,
 }
 
-impl FromStr for NodeSocket {
+impl NodeFile {
+    /// The file of a node, of several the first.
+    fn of<'a>(all: &'a [Self], node: &str) -> Option<&'a Path> {
+        let found = all.iter().find(|given| given.node == node);
+        found.map(|given| given.file.as_path())
+    }
+}
+
+impl FromStr for NodeFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (node, socket) = text.split_once('=').ok_or("`NODE=SOCKET` is wanted")?;
+        let (node, file) = text.split_once('=').ok_or("`NODE=FILE` is wanted")?;
         if !NODES.iter().any(|known| known.name == node) {
             return Err(format!("the lab has no node `{node}`"));
         }
         Ok(Self {
             node: node.to_owned(),
-            socket: socket.into(),
+            file: file.into(),
         })
     }
 }
@@ -109,8 +123,9 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
         LabCommand::Up {
             dir,
             containerds,
+            containerd_configs,
             port,
-        } => up(&dir, &containerds, port),
+        } => up(&dir, &containerds, &containerd_configs, port),
         LabCommand::Down { dir, purge } => down(&LabFolder::existing(&dir)?, purge),
         LabCommand::Status { dir } => status(&LabFolder::existing(&dir)?),
         LabCommand::Reboot { dir, node, kernel } => {
@@ -119,7 +134,12 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
     }
 }
 
-fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Result<()> {
+fn up(
+    dir: &Path,
+    containerds: &[NodeFile],
+    containerd_configs: &[NodeFile],
+    port: Option<u16>,
+) -> anyhow::Result<()> {
     // The server's socket answers root alone, and so would refuse the first `apply`.
     if !rustix::process::geteuid().is_root() {
         return Err(
@@ -152,15 +172,17 @@ fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Resu
                 )
             })?;
     }
+    people::make_keys(&lab)?;
     estate::write(&lab)?;
     start_server(&lab, port)?;
     apply_estate(&lab)?;
+    people::make_certificates(&lab)?;
     for node in &NODES {
-        let socket = containerds
-            .iter()
-            .find(|given| given.node == node.name)
-            .map(|given| given.socket.clone());
-        node.configure(&lab, socket)?;
+        node.configure(
+            &lab,
+            NodeFile::of(containerds, node.name),
+            NodeFile::of(containerd_configs, node.name),
+        )?;
         node.start_agent(&lab)?;
     }
     for node in &NODES {
@@ -168,22 +190,49 @@ fn up(dir: &Path, containerds: &[NodeSocket], port: Option<u16>) -> anyhow::Resu
         node.await_admission(&lab)?;
     }
     status(&lab)?;
+    advise(&lab, containerds);
+    Ok(())
+}
+
+/// What to do next.
+fn advise(lab: &LabFolder, containerds: &[NodeFile]) {
+    let [first, second] = people::FOUNDERS.map(|person| person.key_file(lab).display().to_string());
+    eprintln!(
+        "hint: after you changed the estate: bailiwick apply -f {} --config {} --sign {first} --sign {second}",
+        lab.join("estate").display(),
+        lab.client_config().display()
+    );
+    eprintln!(
+        "hint: `--config {}` asks as that person, and so for the others",
+        people::FOUNDERS[0].client_config(lab).display()
+    );
+    for node in containerds {
+        eprintln!(
+            "hint: a container of {} is gated whose runc has in containerd's configuration: BinaryName = \"{}\"",
+            node.node,
+            gate::Gate::of(lab, &node.node).wrapper().display()
+        );
+    }
     if containerds.is_empty() {
         eprintln!(
             "hint: without `--containerd NODE=SOCKET` no workload can be measured, and none gets anything"
         );
     }
-    Ok(())
 }
 
 fn start_server(lab: &LabFolder, port: Option<u16>) -> anyhow::Result<()> {
     let config = lab.server_config();
     if !config.exists() {
-        let port = port.map_or_else(free_port, Ok)?;
-        lab.write_server_config(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        // Two that are free at once, so that they differ.
+        let [nodes, people] = free_ports()?;
+        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        lab.write_server_config(here(port.unwrap_or(nodes)), here(people))?;
     }
     if !lab.join("server/server.db").exists() {
-        let said = own_command(["server", "init", "--lab", "--config"], &config)?;
+        let config = config.display().to_string();
+        let words = ["server", "init", "--lab", "--config", &config].map(str::to_owned);
+        let founders = people::founder_options(lab);
+        let said = own_command(words.into_iter().chain(founders))?;
         lab.write_client_config(&said)?;
     }
     let part = lab.server();
@@ -193,13 +242,30 @@ fn start_server(lab: &LabFolder, port: Option<u16>) -> anyhow::Result<()> {
     })
 }
 
-/// The estate of the folder, unless it is in force already.
+/// The estate of the folder, signed by its founders, unless it is in force already.
 fn apply_estate(lab: &LabFolder) -> anyhow::Result<()> {
     let applied = lab.join("applied");
     if applied.exists() {
         return Ok(());
     }
-    lab.ask_server(&["apply", "-f", &lab.join("estate").display().to_string()])?;
+    let [first, second] = people::FOUNDERS;
+    eprintln!(
+        "the lab signs as {} and {}: outside a lab these are two people",
+        first.0, second.0
+    );
+    let folder = lab.join("estate").display().to_string();
+    let keys = [first, second].map(|person| person.key_file(lab).display().to_string());
+    let [first, second] = &keys;
+    let words = ["apply", "-f", &folder, "--sign", first, "--sign", second];
+    let said = lab.ask_server(&[&words[..], &["--output", "json"]].concat())?;
+    let submitted: serde_json::Value =
+        serde_json::from_str(&said).context("`apply` did not say what became of the estate")?;
+    if submitted
+        .get("state")
+        .is_none_or(|state| state != "applied")
+    {
+        bail!("the first estate is not in force: {}", said.trim());
+    }
     std::fs::write(&applied, "the first estate was applied\n")
         .context("can't write into the lab's folder")
 }
@@ -250,10 +316,15 @@ fn reboot(lab: &LabFolder, name: &str, kernel: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("can't bind a port of loopback")?;
-    Ok(listener.local_addr().context("can't read the port")?.port())
+fn free_ports() -> anyhow::Result<[u16; 2]> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners = [listen(), listen()];
+    let mut ports = [0; 2];
+    for (port, listener) in ports.iter_mut().zip(listeners) {
+        let listener = listener.context("can't bind a port of loopback")?;
+        *port = listener.local_addr().context("can't read the port")?.port();
+    }
+    Ok(ports)
 }
 
 const DEFAULT_FOLDER: &str = ".lab";

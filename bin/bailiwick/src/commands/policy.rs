@@ -7,7 +7,7 @@ use serde_json::json;
 use web::{
     Call,
     client::Question,
-    wire::{Access, Answer, ExplainQuestion, Explanation, Question as Asked, WhoCan},
+    wire::{Access, Answer, ExplainQuestion, Explanation, Grantor, Question as Asked, WhoCan},
 };
 
 use crate::{
@@ -43,7 +43,8 @@ enum PolicyCommand {
     /// Prints the schema that rules are checked against.
     #[command(after_help = "Example: bailiwick policy schema > bailiwick.cedarschema")]
     Schema,
-    /// Who can do something, over the nodes and image sets of the estate in force, or of `-f`.
+    /// Who can do something, over the nodes and image sets of the estate in force, or of `-f`; and which people could grant it to
+    /// themselves, in which way, and how many of them would have to agree.
     #[command(
         after_help = "Example: bailiwick policy who-can 'lease credential/postgresql/medical-records'"
     )]
@@ -163,41 +164,7 @@ async fn who_can(
             answer.data
         }
     };
-    context.output.print(&answer, |answer| {
-        let row = |it: &Access| {
-            vec![
-                it.image
-                    .as_ref()
-                    .map_or_else(|| "(the node)".to_owned(), ToString::to_string),
-                it.node.to_string(),
-                it.location.to_string(),
-                it.cluster.to_string(),
-                it.target.clone(),
-                it.rules.join(", "),
-            ]
-        };
-        let rows: Vec<_> = answer.permitted.iter().map(row).collect();
-        let shown = if rows.is_empty() {
-            "nobody\n".to_owned()
-        } else {
-            table(
-                &[
-                    "IMAGE SET",
-                    "NODE",
-                    "LOCATION",
-                    "CLUSTER",
-                    "TARGET",
-                    "BY RULE",
-                ],
-                &rows,
-            )
-        };
-        format!(
-            "{shown}{} permitted, {} refused\n",
-            rows.len(),
-            answer.refused
-        )
-    })?;
+    context.output.print(&answer, who_can_text)?;
     if answer.permitted.is_empty() && answer.refused == 0 {
         eprintln!("warning: the estate has nothing that the question could be about");
         eprintln!(
@@ -207,12 +174,70 @@ async fn who_can(
     Ok(Exit::Done)
 }
 
+fn who_can_text(answer: &WhoCan) -> String {
+    let row = |it: &Access| {
+        vec![
+            it.image
+                .as_ref()
+                .map_or_else(|| "(the node)".to_owned(), ToString::to_string),
+            it.node.to_string(),
+            it.location.to_string(),
+            it.cluster.to_string(),
+            it.target.clone(),
+            it.rules.join(", "),
+        ]
+    };
+    let rows: Vec<_> = answer.permitted.iter().map(row).collect();
+    let headings = [
+        "IMAGE SET",
+        "NODE",
+        "LOCATION",
+        "CLUSTER",
+        "TARGET",
+        "BY RULE",
+    ];
+    let shown = if rows.is_empty() {
+        "nobody\n".to_owned()
+    } else {
+        table(&headings, &rows)
+    };
+    let grantors = grantors_text(&answer.could_grant);
+    format!(
+        "{shown}{} permitted, {} refused\n{grantors}",
+        rows.len(),
+        answer.refused
+    )
+}
+
+/// People who have no access, and in which ways they could grant it to themselves.
+fn grantors_text(grantors: &[Grantor]) -> String {
+    if grantors.is_empty() {
+        return String::new();
+    }
+    let row = |it: &Grantor| {
+        let people: Vec<String> = it.people.iter().map(ToString::to_string).collect();
+        vec![
+            it.way.clone(),
+            it.must_agree.to_string(),
+            it.teams.join(", "),
+            people.join(", "),
+        ]
+    };
+    let rows: Vec<_> = grantors.iter().map(row).collect();
+    format!(
+        "\ncould grant themselves this:\n{}",
+        table(&["BY", "MUST AGREE", "OF", "WHO"], &rows)
+    )
+}
+
 fn offline(folder: &FolderArgs, ask: &Ask) -> Result<WhoCan, CommandError> {
     let Answered { rows, refused, .. } = folder.policies()?.who_can(ask, SystemClock.timestamp());
     Ok(WhoCan {
         ask: ask.to_string(),
         permitted: rows.iter().map(Access::from).collect(),
         refused,
+        // Who could widen access depends on founders, too, whom only a server knows.
+        could_grant: Vec::new(),
     })
 }
 

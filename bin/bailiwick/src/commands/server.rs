@@ -1,10 +1,14 @@
 //! `bailiwick server init|run`.
 
+mod founders;
+
 use std::{fs, path::PathBuf, sync::Arc};
 
 use accounts::EstateAccounts;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use estate::Founders;
+use founders::FounderFile;
 use rpc::{listener::Door, nodes::NodeService};
 use server::{Parts, Server, genesis, keyring, ports::KeyRow};
 use store::{Create, SqliteStore};
@@ -24,9 +28,10 @@ pub(crate) struct ServerArgs {
 
 #[derive(Debug, Subcommand)]
 enum ServerCommand {
-    /// Makes the keys of a trust domain, once. Prints what clients pin.
+    /// Makes the keys of a trust domain, once, and fixes the founders: the people whose signatures bring the first estate into
+    /// force. Prints what clients pin.
     ///
-    /// Example: bailiwick server init --config /etc/bailiwick/server.toml
+    /// Example: bailiwick server init --founder chen@hospital.example=chen.pub --founder eva@hospital.example=eva.pub
     Init {
         /// The server's configuration.
         #[arg(long, default_value = DEFAULT_CONFIG)]
@@ -34,6 +39,13 @@ enum ServerCommand {
         /// A lab, for ever: its trust domain ends in `.lab`, and production refuses it.
         #[arg(long)]
         lab: bool,
+        /// A person and the file with their SSH public keys, as in `authorized_keys`. They sign the first estate, and later
+        /// whatever has no rule of approval. Fixed for ever.
+        #[arg(long = "founder", value_name = "PERSON=FILE")]
+        founders: Vec<FounderFile>,
+        /// How many of the founders must sign. Usually all of one or two, and a majority of more.
+        #[arg(long, value_name = "NUMBER")]
+        quorum: Option<usize>,
     },
     /// Serves nodes and people until it is told to stop.
     ///
@@ -48,12 +60,20 @@ enum ServerCommand {
 /// Runs the command.
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     match args.command {
-        ServerCommand::Init { config, lab } => init(config::read(&config)?, lab).await,
+        ServerCommand::Init {
+            config,
+            lab,
+            founders,
+            quorum,
+        } => {
+            let founders = founders::read(&founders, quorum)?;
+            init(config::read(&config)?, lab, &founders).await
+        }
         ServerCommand::Run { config } => serve(config::read(&config)?).await,
     }
 }
 
-async fn init(config: ServerConfig, lab: bool) -> anyhow::Result<()> {
+async fn init(config: ServerConfig, lab: bool, founders: &Founders) -> anyhow::Result<()> {
     if lab != config.is_lab() {
         bail!(
             "trust domain `{}` and `--lab` do not fit: a lab's ends in `.lab`, and no other does",
@@ -83,6 +103,7 @@ async fn init(config: ServerConfig, lab: bool) -> anyhow::Result<()> {
         &kek,
         row,
         &config.trust_domain,
+        founders,
         entropy,
         &SystemClock,
     )
@@ -101,6 +122,7 @@ async fn init(config: ServerConfig, lab: bool) -> anyhow::Result<()> {
     println!("root          {}", genesis.pin);
     println!("root file     {}", root_file.display());
     println!("ledger key    {ledger_key}");
+    founders::announce(founders);
     eprintln!("hint: clients pin `root`; auditors keep `ledger key`. Next: bailiwick server run");
     Ok(())
 }

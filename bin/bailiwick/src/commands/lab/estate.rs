@@ -8,6 +8,7 @@ use tpm_quote::PcrBank;
 use super::{
     folder::{LabFolder, write as write_file},
     node::{KERNEL, NODES},
+    people::PEOPLE,
 };
 
 /// Writes the estate, unless there is one: people edit it.
@@ -23,6 +24,12 @@ pub(super) fn write(lab: &LabFolder) -> anyhow::Result<()> {
                 &format!("@{}@", node.name),
                 &format!("sha256:{}", hex::encode(node.endorsement_key(lab)?)),
             );
+        }
+        for person in &PEOPLE {
+            let file = person.public_key_file(lab);
+            let key = std::fs::read_to_string(&file)
+                .with_context(|| format!("can't read `{}`", file.display()))?;
+            text = text.replace(&person.placeholder(), key.trim());
         }
         write_file(&folder.join(name), text.as_bytes(), 0o644)?;
     }
@@ -71,14 +78,38 @@ mod tests {
             text.replace(&format!("@{node}@"), &format!("sha256:{}", fill.repeat(64)))
         };
         let files = FILES.iter().map(|(name, text)| {
-            (
-                (*name).to_owned(),
-                key(&key(text, "dal05-n01", "1"), "fra02-n01", "2"),
-            )
+            let text = key(&key(text, "dal05-n01", "1"), "fra02-n01", "2");
+            let text = PEOPLE.iter().zip(1u8..).fold(text, |text, (person, seed)| {
+                let key = sshsig::SigningKey::generate_ed25519([seed; 32], person.0).unwrap();
+                text.replace(&person.placeholder(), &key.public_key().to_string())
+            });
+            ((*name).to_owned(), text)
         });
         files
             .chain([("events/lab.toml".to_owned(), boot_state().unwrap())])
             .collect()
+    }
+
+    #[test]
+    fn everybody_of_the_lab_can_sign_and_every_rule_of_approval_is_filled() {
+        let estate = estate::Estate::parse(&files()).unwrap();
+        let approve = &estate.people.approve;
+        for rule in [&approve.inventory, &approve.people, &approve.dataset] {
+            assert!(!rule.is_empty());
+        }
+        let members: std::collections::BTreeSet<_> = estate
+            .people
+            .teams
+            .values()
+            .flatten()
+            .map(ToString::to_string)
+            .collect();
+        let with_keys: std::collections::BTreeSet<_> =
+            PEOPLE.iter().map(|person| person.0.to_owned()).collect();
+        assert_eq!(members, with_keys);
+        for person in estate.people.persons.values() {
+            assert_eq!(person.keys.len(), 1);
+        }
     }
 
     #[test]

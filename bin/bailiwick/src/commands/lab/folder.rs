@@ -14,7 +14,7 @@ use crate::advice::Advice;
 
 use super::{
     node::NODES,
-    processes::{Part, own_command_words},
+    processes::{Part, own_command},
 };
 
 /// A lab's folder. While one command has it, others wait: `down` must not miss what `up` is about to start.
@@ -107,7 +107,11 @@ impl LabFolder {
         }
     }
 
-    pub(super) fn write_server_config(&self, listen: SocketAddr) -> anyhow::Result<()> {
+    pub(super) fn write_server_config(
+        &self,
+        listen: SocketAddr,
+        people: SocketAddr,
+    ) -> anyhow::Result<()> {
         let mut passphrase = [0; 32];
         ledger::Entropy::fill(&crate::system::SystemEntropy, &mut passphrase);
         write(
@@ -128,6 +132,7 @@ impl LabFolder {
             ("head_file", text(self.join("head"))),
             ("socket", text(self.admin_socket())),
             ("listen", listen.to_string().into()),
+            ("http", people.to_string().into()),
             (
                 "manufacturers",
                 vec![text(self.join("manufacturer/manufacturer.pem"))].into(),
@@ -145,6 +150,12 @@ impl LabFolder {
         Ok(config.listen)
     }
 
+    /// Where people reach it over TLS.
+    pub(super) fn people_address(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let config: crate::config::ServerConfig = crate::config::read(&self.server_config())?;
+        Ok(config.http)
+    }
+
     /// What the ledger's checkpoints are verified with.
     pub(super) fn ledger_key(&self) -> anyhow::Result<String> {
         let file = self.join("server/ledger.key");
@@ -153,7 +164,7 @@ impl LabFolder {
         Ok(key.trim().to_owned())
     }
 
-    /// Whom commands for people ask, and what they pin: `--config` takes it.
+    /// Whom commands for people ask as root, and what they pin: `--config` takes it.
     pub(super) fn client_config(&self) -> PathBuf {
         self.join("client.toml")
     }
@@ -180,7 +191,7 @@ impl LabFolder {
     /// Runs a command of this program against the lab's server.
     pub(super) fn ask_server(&self, words: &[&str]) -> anyhow::Result<String> {
         let config = self.client_config().display().to_string();
-        own_command_words(words.iter().copied().chain(["--config", &config]))
+        own_command(words.iter().copied().chain(["--config", &config]))
     }
 
     /// Removes all of it.

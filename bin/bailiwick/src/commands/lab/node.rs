@@ -1,6 +1,9 @@
 //! A machine of the lab: a software TPM that has seen a boot, and an agent.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use tpm::{
@@ -11,6 +14,7 @@ use tpm::{
 use super::{
     PATIENCE,
     folder::{LabFolder, TRUST_DOMAIN, table, write},
+    gate::Gate,
     processes::background,
 };
 
@@ -52,11 +56,12 @@ impl LabNode {
         Ok(EndorsementKey::find(&tpm)?.public().spki_sha256())
     }
 
-    /// Writes the agent's configuration anew. Without a runtime the agent knows no workloads.
+    /// Writes the agent's configuration anew, and a runtime's start gate. Without a runtime the agent knows no workloads.
     pub(super) fn configure(
         &self,
         lab: &LabFolder,
-        containerd: Option<PathBuf>,
+        containerd: Option<&Path>,
+        containerd_config: Option<&Path>,
     ) -> anyhow::Result<()> {
         let folder = lab.node(self.name);
         let text = |path: PathBuf| toml::Value::from(path.display().to_string());
@@ -65,7 +70,8 @@ impl LabNode {
             ("address", self.address(lab).to_string().into()),
             ("event_log", text(self.event_log(lab))),
         ]);
-        let config = table([
+        let gate = Gate::of(lab, self.name);
+        let mut config = table([
             ("node", self.name.into()),
             ("trust_domain", TRUST_DOMAIN.into()),
             ("servers", vec![lab.server_address()?.to_string()].into()),
@@ -73,7 +79,7 @@ impl LabNode {
             ("state", text(folder.join("state"))),
             (
                 "containerd",
-                text(containerd.unwrap_or_else(|| folder.join("containerd.sock"))),
+                text(containerd.map_or_else(|| folder.join("containerd.sock"), Path::to_owned)),
             ),
             ("workload_socket", text(lab.workload_socket(self.name))),
             ("key_socket", text(folder.join(KEY_SOCKET))),
@@ -81,6 +87,11 @@ impl LabNode {
             ("allow_lab", true.into()),
             ("attestor", attestor.into()),
         ]);
+        if containerd.is_some() {
+            gate.write(&lab.ledger_key()?)?;
+            let section = gate.agent_section(containerd_config);
+            config.insert("gate".to_owned(), section.into());
+        }
         let config =
             toml::to_string(&config).context("the agent's configuration can't be written")?;
         write(&folder.join(CONFIG), config.as_bytes(), 0o600)

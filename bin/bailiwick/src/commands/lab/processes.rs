@@ -141,23 +141,8 @@ pub(super) fn background<const N: usize>(
     part.record(child.id())
 }
 
-/// Runs a command of this program to its end.
-pub(super) fn own_command<const N: usize>(
-    words: [&str; N],
-    config: &Path,
-) -> anyhow::Result<String> {
-    own_command_words(
-        words
-            .into_iter()
-            .map(OsStr::new)
-            .chain([config.as_os_str()]),
-    )
-}
-
-/// As [`own_command`], from words alone; what it printed.
-pub(super) fn own_command_words(
-    words: impl IntoIterator<Item: AsRef<OsStr>>,
-) -> anyhow::Result<String> {
+/// Runs a command of this program to its end; what it printed.
+pub(super) fn own_command(words: impl IntoIterator<Item: AsRef<OsStr>>) -> anyhow::Result<String> {
     let mut command = own_program();
     let output = command
         .args(words)
