@@ -84,6 +84,19 @@ pub(crate) fn from_kernel(
     found
 }
 
+/// What shows before there is a process: mounts that the container's root will carry with it, namespaces that will be the
+/// host's.
+pub(crate) fn before_start(below_root: &[Seen], shared: &[&str]) -> BTreeSet<Deviation> {
+    let mounts = below_root.iter().map(|mount| Deviation::Mount {
+        destination: mount.point.clone(),
+        source: mount.source.clone(),
+    });
+    let shared = shared.iter().map(|name| Deviation::Namespace {
+        name: (*name).to_owned(),
+    });
+    mounts.chain(shared).collect()
+}
+
 fn other(what: &str) -> Deviation {
     Deviation::Other {
         what: what.to_owned(),

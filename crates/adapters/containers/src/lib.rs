@@ -25,12 +25,15 @@ mod pod;
 mod power;
 mod probe;
 mod spec;
+mod start;
 mod users;
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use estate::Digest;
 use evidence::WorkloadFacts;
 use evidence::request::LayerUse;
 
@@ -38,8 +41,10 @@ use crate::client::Client;
 use crate::exe::Hashes;
 use crate::image::SeenImages;
 use crate::marks::Marks;
+use crate::start::Keeping;
 
 pub use crate::probe::{DecoderError, NodeProbe};
+pub use crate::start::{GateConfig, NodeGate};
 
 /// How to reach the runtime, and what this platform adds to every container.
 #[derive(Debug, Clone)]
@@ -134,6 +139,8 @@ pub struct Containers {
     marks: Arc<Marks>,
     hashes: Arc<Hashes>,
     seen: Arc<SeenImages>,
+    /// Where there is a start gate.
+    keeping: Option<Arc<Keeping>>,
 }
 
 impl Containers {
@@ -145,13 +152,35 @@ impl Containers {
             marks: Arc::default(),
             hashes: Arc::default(),
             seen: Arc::default(),
+            keeping: None,
         })
+    }
+
+    /// With a start gate: what it marks is believed, and what is opened or delivered is written down for it.
+    #[must_use]
+    pub fn with_gate(mut self, config: GateConfig) -> Self {
+        self.keeping = Some(Keeping::new(config));
+        self
+    }
+
+    /// The gate's questions are answered from now on: only then is a gate that is called everywhere a gate.
+    pub fn gate_is_served(&self) {
+        if let Some(keeping) = &self.keeping {
+            keeping.serves();
+        }
     }
 
     /// Follows the runtime's events for ever. Containers that were created before, or while the runtime was away, count as
     /// interactive: nobody knows what was done in them.
     pub async fn watch(&self) {
-        marks::watch(&self.client, &self.marks).await;
+        let keep = async {
+            match &self.keeping {
+                Some(keeping) => start::keep(self, keeping).await,
+                None => std::future::pending().await,
+            }
+        };
+        let keeping = self.keeping.as_deref();
+        tokio::join!(marks::watch(&self.client, &self.marks, keeping), keep);
     }
 
     /// Returns when events are being followed.
@@ -167,8 +196,26 @@ impl Containers {
     /// Every place in every manifest of the content store where this layer is listed, in any namespace.
     pub async fn manifests_listing_layer(
         &self,
-        layer: estate::Digest,
+        layer: Digest,
     ) -> Result<Vec<LayerUse>, RuntimeError> {
         layers::manifests_listing(&self.client, layer).await
+    }
+
+    /// The digest of a program of the host; hashed again when its inode, size or times are others.
+    pub(crate) async fn digest_of(&self, path: PathBuf) -> io::Result<Option<Digest>> {
+        let hashes = Arc::clone(&self.hashes);
+        let hashed = tokio::task::spawn_blocking(move || hashes.of_host_file(&File::open(path)?));
+        hashed.await.map_err(io::Error::other).flatten()
+    }
+
+    /// Whether it is the digest of one of these programs. What can't be read is nobody's program.
+    pub(crate) async fn is_one_of(&self, digest: Digest, programs: &[PathBuf]) -> bool {
+        for path in programs {
+            match self.digest_of(path.clone()).await {
+                Ok(Some(known)) if known == digest => return true,
+                _ => {}
+            }
+        }
+        false
     }
 }

@@ -56,6 +56,23 @@ pub(crate) async fn locate(
     Ok(None)
 }
 
+/// The first process of a container, unless it has ended.
+pub(crate) async fn first_process(
+    client: &Client,
+    container: &ContainerRef,
+) -> Result<Option<Process>, RuntimeError> {
+    let request = GetRequest {
+        container_id: container.id.clone(),
+        exec_id: String::new(),
+    };
+    let answer = client
+        .tasks()
+        .get(within(&container.runtime_namespace, request)?)
+        .await;
+    let task = unless_missing(answer, "task")?.and_then(|answer| answer.into_inner().process);
+    Ok(task.filter(|task| runs(task) && task.pid != 0))
+}
+
 /// The id of the container that a process seems to live in, by its control group alone.
 pub(crate) fn id_by_cgroup(pid: u32) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;

@@ -1,7 +1,8 @@
 //! Whether somebody may have had a hand inside a container, from the runtime's events. Events are asynchronous, so this
-//! is weak knowledge; whatever was not watched from the beginning counts as touched.
+//! is weak knowledge; whatever was not watched from the beginning counts as touched. Where the start gate marks containers,
+//! events add what no gate was asked about.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,15 +14,16 @@ use proto::containerd::events::{
     ContainerCreate, ContainerDelete, ContainerUpdate, TaskCheckpointed, TaskCreate, TaskExecAdded,
     TaskExecStarted,
 };
-use proto::containerd::services::containers::v1::GetContainerRequest;
 use proto::containerd::services::events::v1::{Envelope, PublishRequest, SubscribeRequest};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::RuntimeError;
-use crate::client::{Client, refused, unless_missing, within};
+use crate::client::{Client, refused, within};
+use crate::gate::MarkError;
 use crate::locate::{self, KUBERNETES};
 use crate::spec::Spec;
+use crate::start::Keeping;
+use crate::{RuntimeError, measure};
 
 /// What is known since the watch began.
 #[derive(Default)]
@@ -34,6 +36,8 @@ pub(crate) struct Marks {
 struct State {
     since: Option<SystemTime>,
     touched: HashMap<ContainerRefKey, bool>,
+    /// Hands that were seen, and that no start gate was asked about; kept also when nobody watches.
+    seen: HashSet<ContainerRefKey>,
 }
 
 /// Namespace and id.
@@ -70,6 +74,18 @@ impl Marks {
         seen.await.unwrap_or(true)
     }
 
+    /// Whether a hand was seen that no start gate was asked about. Unlike [`Marks::touched`], what was not watched is no.
+    pub(crate) fn saw(&self, container: &ContainerRef) -> bool {
+        let key = (container.runtime_namespace.clone(), container.id.clone());
+        self.lock().seen.contains(&key)
+    }
+
+    /// A hand is let in, or was seen.
+    pub(crate) fn see(&self, container: &ContainerRef) {
+        let key = (container.runtime_namespace.clone(), container.id.clone());
+        self.lock().seen.insert(key);
+    }
+
     pub(crate) async fn watching(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -99,9 +115,28 @@ impl Marks {
         self.changed.notify_waiters();
     }
 
+    /// A hand was seen that may be in any container; tells in which.
+    fn see_all(&self) -> Vec<ContainerRef> {
+        let mut state = self.lock();
+        let State { touched, seen, .. } = &mut *state;
+        seen.extend(touched.keys().cloned());
+        let names = seen.iter().cloned();
+        names
+            .map(|(runtime_namespace, id)| ContainerRef {
+                runtime_namespace,
+                id,
+            })
+            .collect()
+    }
+
     /// What happens while nobody watches is not known.
     fn forget(&self) {
-        *self.lock() = State::default();
+        let mut state = self.lock();
+        *state = State {
+            seen: std::mem::take(&mut state.seen),
+            ..State::default()
+        };
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -112,12 +147,14 @@ impl Marks {
             Happened::Created(key) => {
                 state.touched.entry(key).or_insert(false);
             }
-            Happened::Touched(key) => {
+            Happened::Changed(key) | Happened::Hand(key) => {
                 state.touched.insert(key, true);
             }
             Happened::Removed(key) => {
                 state.touched.remove(&key);
+                state.seen.remove(&key);
             }
+            Happened::Unpacked => {}
         }
         drop(state);
         self.changed.notify_waiters();
@@ -125,10 +162,10 @@ impl Marks {
 }
 
 /// Follows events for ever, again after each loss.
-pub(crate) async fn watch(client: &Client, marks: &Marks) {
+pub(crate) async fn watch(client: &Client, marks: &Marks, gate: Option<&Keeping>) {
     let mut told = false;
     loop {
-        let Err(error) = follow(client, marks).await;
+        let Err(error) = follow(client, marks, gate).await;
         // A runtime that stays away is told of once.
         if !told || marks.lock().since.is_some() {
             tracing::warn!(
@@ -142,7 +179,11 @@ pub(crate) async fn watch(client: &Client, marks: &Marks) {
     }
 }
 
-async fn follow(client: &Client, marks: &Marks) -> Result<Infallible, RuntimeError> {
+async fn follow(
+    client: &Client,
+    marks: &Marks,
+    gate: Option<&Keeping>,
+) -> Result<Infallible, RuntimeError> {
     let mut events = client.events();
     let mut subscribed = pin!(events.subscribe(SubscribeRequest::default()));
     // The answer to a subscription comes with the first event, so one is made; it also tells from when on all are seen.
@@ -158,40 +199,121 @@ async fn follow(client: &Client, marks: &Marks) -> Result<Infallible, RuntimeErr
         let event = event.ok_or(RuntimeError::Malformed { what: "events" })?;
         if event.topic == FENCE {
             marks.begin(now());
-        } else if let Some(happened) = Happened::read(&event) {
-            if let Happened::Created(key) = &happened {
-                touch_joined(client, marks, key).await?;
+            if let Some(gate) = gate {
+                gate.unpacked.notify_one();
             }
-            marks.apply(happened);
+        } else if let Some(happened) = Happened::read(&event) {
+            let watch = Watch {
+                client,
+                marks,
+                gate,
+            };
+            watch.take(happened).await?;
         }
     }
 }
 
-/// Whoever sits in a container's process space can look into its processes: a debug container touches its target, whose own
-/// record says nothing of it.
-async fn touch_joined(
-    client: &Client,
-    marks: &Marks,
-    (namespace, id): &ContainerRefKey,
-) -> Result<(), RuntimeError> {
-    let request = GetContainerRequest { id: id.clone() };
-    let answer = client.containers().get(within(namespace, request)?).await;
-    let container =
-        unless_missing(answer, "container")?.and_then(|answer| answer.into_inner().container);
-    // What is gone, or has no specification, does not run.
-    let Some(spec) = container.and_then(|container| container.spec) else {
-        return Ok(());
-    };
-    match joined(&spec.value) {
-        Joined::None => {}
-        Joined::Of(pid) => {
-            if let Some(target) = locate::id_by_cgroup(pid) {
-                marks.apply(Happened::Touched((namespace.clone(), target)));
+/// What an event is judged with.
+struct Watch<'a> {
+    client: &'a Client,
+    marks: &'a Marks,
+    gate: Option<&'a Keeping>,
+}
+
+impl Watch<'_> {
+    async fn take(&self, happened: Happened) -> Result<(), RuntimeError> {
+        if let Happened::Created(key) = &happened {
+            self.touch_joined(key).await?;
+        }
+        self.marks.apply(happened.clone());
+        let Some(gate) = self.gate else {
+            return Ok(());
+        };
+        let name = |(namespace, id): ContainerRefKey| ContainerRef {
+            runtime_namespace: namespace,
+            id,
+        };
+        match happened {
+            Happened::Created(_) => {}
+            Happened::Hand(key) => self.saw_hand(gate, name(key)).await?,
+            Happened::Changed(key) => {
+                let container = name(key);
+                self.marks.see(&container);
+                warn_of(gate.saw_change(&container));
+            }
+            Happened::Removed(key) => {
+                let container = name(key);
+                // Another one may have its name already, and its marks.
+                if measure::record(self.client, &container).await?.is_none() {
+                    warn_of(gate.forget(&container));
+                }
+            }
+            Happened::Unpacked => gate.unpacked.notify_one(),
+        }
+        Ok(())
+    }
+
+    /// Where the gate is called for each hand, it knows better what was one: a refused exec and a probe are none.
+    async fn saw_hand(&self, gate: &Keeping, container: ContainerRef) -> Result<(), RuntimeError> {
+        let record = measure::record(self.client, &container).await?;
+        if record.is_some_and(|record| gate.is_asked_about(&container, &record)) {
+            return Ok(());
+        }
+        self.marks.see(&container);
+        warn_of(gate.saw_hand(&container));
+        Ok(())
+    }
+
+    /// Whoever sits in a container's process space can look into its processes: a debug container touches its target, whose
+    /// own record says nothing of it.
+    async fn touch_joined(&self, (namespace, id): &ContainerRefKey) -> Result<(), RuntimeError> {
+        let joiner = ContainerRef {
+            runtime_namespace: namespace.clone(),
+            id: id.clone(),
+        };
+        // What is gone, or has no specification, does not run.
+        let Some(record) = measure::record(self.client, &joiner).await? else {
+            return Ok(());
+        };
+        let Some(spec) = &record.spec else {
+            return Ok(());
+        };
+        let is_asked_about = self.gate.is_some_and(|gate| gate.runs(&record));
+        match joined(&spec.value) {
+            Joined::None => {}
+            Joined::Of(pid) => {
+                if let Some(target) = locate::id_by_cgroup(pid) {
+                    let key = (namespace.clone(), target);
+                    self.marks.apply(Happened::Hand(key.clone()));
+                    if let Some(gate) = self.gate.filter(|_| !is_asked_about) {
+                        let (runtime_namespace, id) = key;
+                        let target = ContainerRef {
+                            runtime_namespace,
+                            id,
+                        };
+                        self.marks.see(&target);
+                        warn_of(gate.saw_hand(&target));
+                    }
+                }
+            }
+            Joined::Unknown => {
+                self.marks.touch_all();
+                if let Some(gate) = self.gate.filter(|_| !is_asked_about) {
+                    for container in self.marks.see_all() {
+                        warn_of(gate.saw_change(&container));
+                    }
+                }
             }
         }
-        Joined::Unknown => marks.touch_all(),
+        Ok(())
     }
-    Ok(())
+}
+
+/// The event is remembered all the same, as long as this program runs.
+fn warn_of(marked: Result<(), MarkError>) {
+    if let Err(error) = marked {
+        tracing::warn!(%error, "a container's marks do not show what was seen");
+    }
 }
 
 /// Whose process space a container joins.
@@ -250,11 +372,16 @@ const FENCE: &str = "/bailiwick/watching";
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_EVENT: Duration = Duration::from_millis(500);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Happened {
     Created(ContainerRefKey),
-    Touched(ContainerRefKey),
+    /// Its record or its memory is another one.
+    Changed(ContainerRefKey),
+    /// Somebody got a process into it, or its memory out of it.
+    Hand(ContainerRefKey),
     Removed(ContainerRefKey),
+    /// A layer was unpacked somewhere.
+    Unpacked,
 }
 
 impl Happened {
@@ -275,22 +402,23 @@ impl Happened {
             }
             // The kubelet changes limits in this way; nobody else has a reason to.
             "/containers/update" if event.namespace != KUBERNETES => {
-                Some(Self::Touched(key(ContainerUpdate::decode(value).ok()?.id)))
+                Some(Self::Changed(key(ContainerUpdate::decode(value).ok()?.id)))
             }
             "/tasks/create" => {
                 let created = TaskCreate::decode(value).ok()?;
                 // A restored process has the memory of another life.
-                (!created.checkpoint.is_empty()).then(|| Self::Touched(key(created.container_id)))
+                (!created.checkpoint.is_empty()).then(|| Self::Changed(key(created.container_id)))
             }
-            "/tasks/exec-added" => Some(Self::Touched(key(TaskExecAdded::decode(value)
+            "/tasks/exec-added" => Some(Self::Hand(key(TaskExecAdded::decode(value)
                 .ok()?
                 .container_id))),
-            "/tasks/exec-started" => Some(Self::Touched(key(TaskExecStarted::decode(value)
+            "/tasks/exec-started" => Some(Self::Hand(key(TaskExecStarted::decode(value)
                 .ok()?
                 .container_id))),
-            "/tasks/checkpointed" => Some(Self::Touched(key(TaskCheckpointed::decode(value)
+            "/tasks/checkpointed" => Some(Self::Hand(key(TaskCheckpointed::decode(value)
                 .ok()?
                 .container_id))),
+            "/snapshot/commit" => Some(Self::Unpacked),
             _ => None,
         }
     }
@@ -403,7 +531,7 @@ mod tests {
         };
         assert_eq!(
             event("/tasks/create", &restored),
-            Happened::Touched(("default".into(), "app".into()))
+            Happened::Changed(("default".into(), "app".into()))
         );
     }
 
@@ -425,7 +553,7 @@ mod tests {
         let marks = Marks::default();
         marks.begin(START);
         marks.apply(created());
-        marks.apply(Happened::Touched(("default".into(), "app".into())));
+        marks.apply(Happened::Hand(("default".into(), "app".into())));
         marks.apply(created());
         let key: ContainerRefKey = ("default".into(), "app".into());
         assert!(

@@ -12,7 +12,7 @@ use proto::containerd::runc::v1::Options;
 use proto::containerd::services::containers::v1::{Container, GetContainerRequest};
 use proto::containerd::v1::types::Process as Task;
 
-use crate::client::{unless_missing, within};
+use crate::client::{Client, unless_missing, within};
 use crate::deviations::{self, Platform, RuntimeIsKnown, starts_own};
 use crate::image::{self, Candidate, Judged, Snapshot};
 use crate::locate::{self, Located};
@@ -21,6 +21,7 @@ use crate::overlay::Layers;
 use crate::pod::Record;
 use crate::power;
 use crate::spec::Spec;
+use crate::start::Marked;
 use crate::users::Users;
 use crate::{Config, Containers, MeasureError, RuntimeError, Subject, exe};
 
@@ -59,7 +60,7 @@ fn gone_or(subject: &dyn Subject, source: io::Error) -> MeasureError {
     }
 }
 
-fn nothing() -> WorkloadFacts {
+pub(crate) fn nothing() -> WorkloadFacts {
     WorkloadFacts {
         container: None,
         image: None,
@@ -73,16 +74,16 @@ fn nothing() -> WorkloadFacts {
 }
 
 /// What the kernel shows of the process.
-struct Kernel {
-    pid: u32,
-    proc: PathBuf,
-    mounts: Vec<Seen>,
+pub(crate) struct Kernel {
+    pub(crate) pid: u32,
+    pub(crate) proc: PathBuf,
+    pub(crate) mounts: Vec<Seen>,
     /// Namespaces that it shares with this program, which runs on the host.
-    shared: Vec<&'static str>,
+    pub(crate) shared: Vec<&'static str>,
 }
 
 impl Kernel {
-    fn read(pid: u32) -> io::Result<Self> {
+    pub(crate) fn read(pid: u32) -> io::Result<Self> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let mut text = String::new();
         File::open(proc.join("mountinfo"))?
@@ -106,7 +107,8 @@ impl Kernel {
 }
 
 const LARGEST_MOUNTINFO: u64 = 8 << 20;
-const NAMESPACES: [(&str, &str); 5] = [
+/// Kinds as specifications call them, and their files.
+pub(crate) const NAMESPACES: [(&str, &str); 5] = [
     ("pid", "pid"),
     ("ipc", "ipc"),
     ("uts", "uts"),
@@ -115,7 +117,7 @@ const NAMESPACES: [(&str, &str); 5] = [
 ];
 
 /// Everything about the container; the layers are those of a recognised image.
-async fn in_container(
+pub(crate) async fn in_container(
     containers: &Containers,
     located: Located,
     kernel: &Kernel,
@@ -135,30 +137,21 @@ async fn in_container(
         .spec
         .as_ref()
         .and_then(|spec| serde_json::from_slice::<Spec>(&spec.value).ok());
-    let touched =
-        !came_from_first || touched(containers, &name, &container, spec.as_ref(), &task).await;
-    facts.interactive = Some(Interactive {
-        yes: touched,
-        strength: Strength::Weak,
-    });
+    let open = !came_from_first || lies_open(spec.as_ref(), &task);
+    facts.interactive = Some(interactive(containers, &name, &container, &task, open).await);
     facts.pod = record.as_ref().and_then(|record| record.pod.clone());
     let Some(spec) = spec else {
         return Ok((facts, None));
     };
-    let uname = rustix::system::uname();
-    let platform = Platform {
-        cri: record.is_some(),
-        mounts: &containers.config.platform_mounts,
-        hostname: uname.nodename().to_str().unwrap_or_default(),
-        runtime: runtime(&container, &containers.config),
-    };
+    let hostname = hostname();
+    let platform = platform(containers, &container, record.is_some(), &hostname);
     facts.privileged = Some(power::is_privileged(&spec, &platform, &kernel.shared));
     let scene = Scene {
         namespace: &name.runtime_namespace,
         container: &container,
         spec: &spec,
         platform,
-        kernel,
+        around: Around::Running(kernel),
     };
     let mut layers = None;
     if let Some(snapshot) =
@@ -173,33 +166,70 @@ async fn in_container(
     Ok((facts, layers))
 }
 
-async fn container(
+/// This node's name, which a container in the host's network gets.
+pub(crate) fn hostname() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_str().unwrap_or_default().to_owned()
+}
+
+/// What this platform adds to the container.
+pub(crate) fn platform<'a>(
+    containers: &'a Containers,
+    container: &Container,
+    cri: bool,
+    hostname: &'a str,
+) -> Platform<'a> {
+    Platform {
+        cri,
+        mounts: &containers.config.platform_mounts,
+        hostname,
+        runtime: runtime(container, &containers.config),
+    }
+}
+
+pub(crate) async fn container(
     containers: &Containers,
+    name: &ContainerRef,
+) -> Result<Option<Container>, RuntimeError> {
+    record(&containers.client, name).await
+}
+
+/// The runtime's record of a container.
+pub(crate) async fn record(
+    client: &Client,
     name: &ContainerRef,
 ) -> Result<Option<Container>, RuntimeError> {
     let request = GetContainerRequest {
         id: name.id.clone(),
     };
-    let answer = containers
-        .client
-        .containers()
-        .get(within(&name.runtime_namespace, request)?)
-        .await;
+    let request = within(&name.runtime_namespace, request)?;
+    let answer = client.containers().get(request).await;
     Ok(unless_missing(answer, "container")?.and_then(|answer| answer.into_inner().container))
 }
 
 /// Everything that is compared with an image.
-struct Scene<'a> {
-    namespace: &'a str,
-    container: &'a Container,
-    spec: &'a Spec,
-    platform: Platform<'a>,
-    kernel: &'a Kernel,
+pub(crate) struct Scene<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) container: &'a Container,
+    pub(crate) spec: &'a Spec,
+    pub(crate) platform: Platform<'a>,
+    pub(crate) around: Around<'a>,
+}
+
+/// What is seen beside the specification.
+pub(crate) enum Around<'a> {
+    /// The first process, or the one that asks.
+    Running(&'a Kernel),
+    /// Nothing runs yet: mounts that will show in the container's root, and namespaces that it will share with the host.
+    Starting {
+        mounts: &'a [Seen],
+        shared: &'a [&'static str],
+    },
 }
 
 impl Scene<'_> {
     /// Which image it is, and how the container differs from it.
-    async fn recognise(
+    pub(crate) async fn recognise(
         &self,
         containers: &Containers,
         snapshot: &Snapshot,
@@ -229,12 +259,12 @@ impl Scene<'_> {
 
     fn judge(&self, candidate: Candidate, snapshot: &Snapshot, users: &Users) -> Judged {
         let mut found = deviations::from_spec(self.spec, &candidate.config, users, &self.platform);
-        found.extend(deviations::from_kernel(
-            self.spec,
-            &snapshot.root,
-            &self.kernel.mounts,
-            &self.kernel.shared,
-        ));
+        found.extend(match self.around {
+            Around::Running(kernel) => {
+                deviations::from_kernel(self.spec, &snapshot.root, &kernel.mounts, &kernel.shared)
+            }
+            Around::Starting { mounts, shared } => deviations::before_start(mounts, shared),
+        });
         Judged {
             image: ImageFacts {
                 config: candidate.digest,
@@ -266,22 +296,54 @@ fn users(snapshot: &Snapshot) -> Users {
     }
 }
 
-/// Whether a hand may have been inside: exec, restore, an open input, or a process space shared with others.
-async fn touched(
+/// An open input, or a process space shared with others.
+fn lies_open(spec: Option<&Spec>, task: &Task) -> bool {
+    let has_input = task.terminal || !task.stdin.is_empty();
+    has_input || !spec.is_some_and(|spec| starts_own(spec, "pid"))
+}
+
+/// Whether a hand may have been inside, and how well that is known.
+async fn interactive(
     containers: &Containers,
     name: &ContainerRef,
     container: &Container,
-    spec: Option<&Spec>,
     task: &Task,
-) -> bool {
-    let has_input = task.terminal || !task.stdin.is_empty();
-    if has_input || !spec.is_some_and(|spec| starts_own(spec, "pid")) {
-        return true;
+    open: bool,
+) -> Interactive {
+    let marked = containers
+        .keeping
+        .as_ref()
+        .map(|keeping| keeping.marked(name, &root_of_runtime(task.pid)));
+    let seen = open || containers.marks.saw(name);
+    match marked {
+        // Nothing gets in without a mark or an event; when events began to be watched does not matter.
+        Some(Marked::ByGate { touched }) => Interactive {
+            yes: seen || touched,
+            strength: Strength::Strong,
+        },
+        Some(Marked::Otherwise { touched: true }) => weakly(true),
+        Some(Marked::Otherwise { touched: false }) | None => {
+            let created = container
+                .created_at
+                .and_then(|time| SystemTime::try_from(time).ok());
+            weakly(seen || containers.marks.touched(name, created).await)
+        }
     }
-    let created = container
-        .created_at
-        .and_then(|time| SystemTime::try_from(time).ok());
-    containers.marks.touched(name, created).await
+}
+
+fn weakly(yes: bool) -> Interactive {
+    Interactive {
+        yes,
+        strength: Strength::Weak,
+    }
+}
+
+/// The root folder as the runtime's shim sees it, which is the first process's parent; bundles are found there.
+fn root_of_runtime(first: u32) -> PathBuf {
+    match locate::parent(first) {
+        Some(shim) if shim > 1 => PathBuf::from(format!("/proc/{shim}/root")),
+        _ => PathBuf::from("/"),
+    }
 }
 
 /// runc through its usual shim, with nothing told to it but the usual.

@@ -32,9 +32,14 @@ impl Root {
 
     /// Whether a mount that the kernel shows is this root.
     pub(crate) fn is(&self, seen: &Seen) -> bool {
-        seen.point == "/"
+        self.is_at("/", seen)
+    }
+
+    /// Whether a mount that the kernel shows is this root, at another place than its own process sees it.
+    pub(crate) fn is_at(&self, point: &str, seen: &Seen) -> bool {
+        seen.point == point
             && match self {
-                Self::Overlay(layers) => layers.are_under(seen),
+                Self::Overlay(layers) => layers.show_in(seen),
                 // The kernel shows the folder as its own file system knows it.
                 Self::Copy(folder) => seen.root != "/" && folder.ends_with(&seen.root),
             }
@@ -92,8 +97,11 @@ impl Layers {
 
     /// Whether a mount that the kernel shows is this container's root.
     pub(crate) fn are_under(&self, seen: &Seen) -> bool {
-        seen.point == "/"
-            && seen.root == "/"
+        seen.point == "/" && self.show_in(seen)
+    }
+
+    fn show_in(&self, seen: &Seen) -> bool {
+        seen.root == "/"
             && seen.kind == "overlay"
             && seen.option("upperdir").map(Path::new) == Some(&self.upper)
     }

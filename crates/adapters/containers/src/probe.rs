@@ -1,7 +1,6 @@
 //! The agent's eyes: its port, over one containerd.
 
 use std::error::Error;
-use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
@@ -13,12 +12,13 @@ use estate::Digest;
 use evidence::WorkloadFacts;
 use evidence::request::LayerUse;
 
-use crate::{Containers, MeasureError, Subject, locate};
+use crate::{Containers, MeasureError, NodeGate, RuntimeError, Subject, locate};
 
 /// Measures callers of the kind `S`.
 pub struct NodeProbe<S> {
     containers: Containers,
     decoders: Arc<[PathBuf]>,
+    gate: Option<NodeGate<S>>,
     callers: PhantomData<fn(S)>,
 }
 
@@ -36,7 +36,9 @@ impl<S> NodeProbe<S> {
     /// Sees what this containerd runs. Image keys are for these programs alone, told by their content: a copy elsewhere is
     /// the same program.
     pub fn new(containers: Containers, decoders: Vec<PathBuf>) -> Self {
+        let keeping = containers.keeping.clone();
         Self {
+            gate: keeping.map(|keeping| NodeGate::new(containers.clone(), keeping)),
             containers,
             decoders: decoders.into(),
             callers: PhantomData,
@@ -54,7 +56,7 @@ impl<S> NodeProbe<S> {
                 path: path.clone(),
                 why,
             };
-            match self.digest_of(path.clone()).await {
+            match self.containers.digest_of(path.clone()).await {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(failed(NO_PROGRAM.to_owned())),
                 Err(error) => return Err(failed(error.to_string())),
@@ -62,42 +64,29 @@ impl<S> NodeProbe<S> {
         }
         Ok(())
     }
-
-    /// The digest of a program of the host; hashed again when its inode, size or times are others.
-    async fn digest_of(&self, path: PathBuf) -> io::Result<Option<Digest>> {
-        let hashes = Arc::clone(&self.containers.hashes);
-        let hashed = tokio::task::spawn_blocking(move || hashes.of_host_file(&File::open(path)?));
-        hashed.await.map_err(io::Error::other).flatten()
-    }
-
-    /// What can't be read is nobody's program.
-    async fn is_decoder(&self, digest: Digest) -> bool {
-        for path in self.decoders.iter() {
-            match self.digest_of(path.clone()).await {
-                Ok(Some(known)) if known == digest => return true,
-                _ => {}
-            }
-        }
-        false
-    }
 }
 
 impl<S: Subject + 'static> Probe for NodeProbe<S> {
     type Caller = S;
+    type Gate = NodeGate<S>;
+
+    fn gate(&self) -> Option<&NodeGate<S>> {
+        self.gate.as_ref()
+    }
 
     async fn measure(&self, caller: &S) -> Result<WorkloadFacts, ProbeError> {
         self.containers
             .measure(caller)
             .await
             .map_err(|error| match error {
-                MeasureError::Runtime { source } => ProbeError::Runtime(told(&source)),
+                MeasureError::Runtime { source } => runtime_failed(source),
                 other => ProbeError::Caller(told(&other)),
             })
     }
 
     async fn layer_uses(&self, layer: Digest) -> Result<Vec<LayerUse>, ProbeError> {
         let uses = self.containers.manifests_listing_layer(layer).await;
-        uses.map_err(|error| ProbeError::Runtime(told(&error)))
+        uses.map_err(runtime_failed)
     }
 
     /// A decoder is root, a child of the very process that answers on the runtime's socket, and a program that is named as one.
@@ -116,15 +105,15 @@ impl<S: Subject + 'static> Probe for NodeProbe<S> {
             ));
         }
         let exe = Path::new("/proc").join(pid.to_string()).join("exe");
-        let digest = self
-            .digest_of(exe)
-            .await
-            .map_err(|error| ProbeError::Caller(format!("its program can't be read: {error}")))?;
+        let digest =
+            self.containers.digest_of(exe).await.map_err(|error| {
+                ProbeError::Caller(format!("its program can't be read: {error}"))
+            })?;
         if !caller.still_alive() {
             return Err(refused("it has ended"));
         }
         let digest = digest.ok_or_else(|| refused(&format!("its program is {NO_PROGRAM}")))?;
-        if !self.is_decoder(digest).await {
+        if !self.containers.is_one_of(digest, &self.decoders).await {
             return Err(refused(
                 "its program is none of the decoders that this node's agent is configured with",
             ));
@@ -142,8 +131,13 @@ fn serving(socket: &Path) -> io::Result<u32> {
     Ok(credentials.pid.as_raw_nonzero().get().cast_unsigned())
 }
 
+/// The runtime did not answer, or not as it should.
+pub(crate) fn runtime_failed(error: RuntimeError) -> ProbeError {
+    ProbeError::Runtime(told(&error))
+}
+
 /// An error and its causes in one line.
-fn told(error: &dyn Error) -> String {
+pub(crate) fn told(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -154,6 +154,9 @@ pub(crate) struct Run {
     pub(crate) cmd: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) working_dir: String,
+    /// Docker's; whatever it is, the image runs without it.
+    #[serde(default)]
+    healthcheck: Option<Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -177,6 +180,19 @@ impl ImageConfig {
 
     pub(crate) fn run(&self) -> Run {
         self.config.clone().unwrap_or_default()
+    }
+
+    /// The command that asks whether the image is healthy, as a runtime starts it; `None` also for a form that is not known.
+    pub(crate) fn healthcheck(&self) -> Option<Vec<String>> {
+        let test = self.config.as_ref()?.healthcheck.as_ref()?.get("Test")?;
+        let words: Vec<String> = serde_json::from_value(test.clone()).ok()?;
+        match words.split_first() {
+            Some((kind, command)) if kind == "CMD" && !command.is_empty() => Some(command.to_vec()),
+            Some((kind, [line])) if kind == "CMD-SHELL" => {
+                Some(["/bin/sh", "-c", line].map(str::to_owned).to_vec())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -212,7 +228,46 @@ mod tests {
         assert!(ImageConfig::parse(text.as_bytes()).is_none());
     }
 
+    #[test]
+    fn a_health_check_is_a_command_or_a_line_for_the_shell() {
+        let check = |test: &str| {
+            let text =
+                format!(r#"{{"rootfs":{{"diff_ids":[]}},"config":{{"Healthcheck":{test}}}}}"#);
+            ImageConfig::parse(text.as_bytes()).unwrap().healthcheck()
+        };
+        let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
+        assert_eq!(
+            check(r#"{"Test":["CMD","/ok","-q"]}"#),
+            words(&["/ok", "-q"])
+        );
+        assert_eq!(
+            check(r#"{"Test":["CMD-SHELL","ok || exit 1"]}"#),
+            words(&["/bin/sh", "-c", "ok || exit 1"])
+        );
+        for none in [
+            r#"{"Test":["NONE"]}"#,
+            r#"{"Test":["CMD"]}"#,
+            r#"{"Test":[]}"#,
+            r#"{"Test":"CMD /ok"}"#,
+            r#"{"Test":["CMD",1]}"#,
+            r#"{"Test":["CMD-SHELL","a","b"]}"#,
+            "7",
+            "null",
+        ] {
+            assert_eq!(check(none), None, "{none}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn hostile_health_checks_never_panic(words: Vec<String>, member in "Test|test|Cmd") {
+            let text = serde_json::json!({
+                "rootfs": { "diff_ids": [] }, "config": { "Healthcheck": { member: words } },
+            });
+            let config = ImageConfig::parse(text.to_string().as_bytes()).unwrap();
+            prop_assert!(config.healthcheck().is_none_or(|argv| !argv.is_empty()));
+        }
+
         #[test]
         fn hostile_documents_never_panic(bytes: Vec<u8>, text in "[\\[\\]{}:,\"a-zA-Z0-9]{0,200}") {
             let _ = ImageConfig::parse(&bytes);

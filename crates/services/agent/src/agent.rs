@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::AgentError,
+    exposure::{HandWatch, Hands},
+    held::Turns,
     ports::{CheckpointStore, Clock, Connector, NodeKeys, Outcome, Probe},
     session::{Session, SessionError},
     svid::SvidCache,
@@ -109,6 +111,8 @@ pub struct Agent<C: Connector, P: Probe> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) witness: Arc<Witness>,
     pub(crate) svids: SvidCache,
+    pub(crate) turns: Turns,
+    pub(crate) hands: Arc<Hands>,
     /// LOCK: shared by each request from its signature to its answer; alone while the node's keys change.
     pub(crate) gate: RwLock<()>,
     session: watch::Sender<Option<Arc<Session<C::Link>>>>,
@@ -138,6 +142,8 @@ impl<C: Connector, P: Probe> Agent<C, P> {
             clock,
             witness,
             svids: SvidCache::default(),
+            turns: Turns::default(),
+            hands: Arc::default(),
             gate: RwLock::new(()),
             session: watch::Sender::new(None),
             standing: watch::Sender::new(AgentStanding::default()),
@@ -154,6 +160,11 @@ impl<C: Connector, P: Probe> Agent<C, P> {
     /// The trust domain's bundle; empty until the first admission.
     pub fn bundle(&self) -> watch::Receiver<Arc<Bundle>> {
         self.bundle.subscribe()
+    }
+
+    /// Tells when somebody gets a hand into a container from now on: what it was given ends.
+    pub fn hands(&self) -> HandWatch {
+        self.hands.watch()
     }
 
     /// The session of the moment, and a guard that keeps it until the request is over. While there is none, a request

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
+use estate::{CredentialName, Digest, ImageSetName, LeaseId, SecretName, Timestamp};
 use evidence::{
     Action, Confirmation, StatementBuilder, WorkloadFacts,
     request::{
         Canonical, LayerDescriptor, LayerUse, LeaseRequest, OpenRequest, ReadRequest, StartGate,
     },
 };
+use tlog::{Receipt, VerifierKey};
 use tokio::time::timeout;
 
 use crate::{
     agent::{Agent, Delivered},
     error::AgentError,
-    ports::{Connector, LinkError, Outcome, Probe, Reply, ServerLink},
+    ports::{Connector, Gate, Holding, LinkError, Outcome, Probe, Reply, ServerLink},
     session::{Session, SessionError},
 };
 
@@ -22,6 +23,14 @@ use crate::{
 pub(crate) struct Measured {
     pub(crate) workload: Option<WorkloadFacts>,
     pub(crate) at: Timestamp,
+}
+
+/// Where a request goes.
+pub(crate) enum Door {
+    /// One of the five releases, with the packet of an `open`.
+    Release(Action, Vec<u8>),
+    /// The act about a hand inside a container.
+    Exec,
 }
 
 impl<C: Connector, P: Probe> Agent<C, P> {
@@ -44,11 +53,17 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         cnf: Confirmation,
     ) -> Result<Delivered, AgentError> {
         let measured = self.measured(caller).await?;
-        let request = ReadRequest { v: 1, secret };
+        let into = measured.workload.clone();
+        let request = ReadRequest {
+            v: 1,
+            secret: secret.clone(),
+        };
         let delivered = self
             .release(Action::Read, &request, cnf, measured, Vec::new())
             .await?;
-        sealed(delivered)
+        let delivered = sealed(delivered)?;
+        self.hold(into, |_| Ok(Holding::Secret(secret)), delivered)
+            .await
     }
 
     /// Leases a credential for a caller; where to connect comes sealed to the caller's key. The password was made by the caller:
@@ -69,6 +84,7 @@ impl<C: Connector, P: Probe> Agent<C, P> {
             ));
         }
         let measured = self.measured(caller).await?;
+        let into = measured.workload.clone();
         let request = LeaseRequest {
             v: 1,
             credential,
@@ -77,7 +93,13 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         let delivered = self
             .release(Action::Lease, &request, cnf, measured, Vec::new())
             .await?;
-        sealed(delivered)
+        let delivered = sealed(delivered)?;
+        self.hold(
+            into,
+            |delivered| lease_of(delivered).map(Holding::Lease),
+            delivered,
+        )
+        .await
     }
 
     /// Opens the key of an encrypted layer for a decoder; it comes sealed to the decoder's key. The node asks for
@@ -98,7 +120,20 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         }
         let decoder = self.probe.decoder(caller).await?;
         let uses = self.probe.layer_uses(layer.digest).await?;
-        let at = self.clock.now();
+        let Some(gate) = self.probe.gate() else {
+            let request = OpenRequest {
+                v: 1,
+                image,
+                packet: Digest::of(&packet),
+                layer,
+                uses,
+                caller: decoder,
+                start_gate: StartGate::Missing,
+            };
+            return self.ask_to_open(&request, packet, cnf).await;
+        };
+        // What is unpacked with the key stays on this node: whoever starts it is asked about from now on, or no key is asked for.
+        let claim = gate.claim(&image, &uses).await?;
         let request = OpenRequest {
             v: 1,
             image,
@@ -106,11 +141,35 @@ impl<C: Connector, P: Probe> Agent<C, P> {
             layer,
             uses,
             caller: decoder,
-            start_gate: StartGate::Missing,
+            start_gate: gate.coverage().await,
         };
-        let measured = Measured { workload: None, at };
+        match self.ask_to_open(&request, packet, cnf).await {
+            Ok(delivered) => {
+                gate.confirm(claim).await;
+                Ok(delivered)
+            }
+            // A stranger's image may list our layer beside layers of others, which must not be gated for it.
+            Err(why) => {
+                if let Err(error) = gate.withdraw(claim).await {
+                    tracing::warn!(%error, "layers whose key was refused stay gated");
+                }
+                Err(why)
+            }
+        }
+    }
+
+    async fn ask_to_open(
+        &self,
+        request: &OpenRequest,
+        packet: Vec<u8>,
+        cnf: Confirmation,
+    ) -> Result<Delivered, AgentError> {
+        let measured = Measured {
+            workload: None,
+            at: self.clock.now(),
+        };
         let delivered = self
-            .release(Action::Open, &request, cnf, measured, packet)
+            .release(Action::Open, request, cnf, measured, packet)
             .await?;
         sealed(delivered)
     }
@@ -138,7 +197,7 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         })
     }
 
-    /// One release: statement, answer, receipt.
+    /// One release.
     pub(crate) async fn release(
         &self,
         action: Action,
@@ -146,6 +205,18 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         cnf: Confirmation,
         measured: Measured,
         packet: Vec<u8>,
+    ) -> Result<Delivered, AgentError> {
+        let door = Door::Release(action, packet);
+        self.ask(door, request, cnf, measured).await
+    }
+
+    /// One question: statement, answer, receipt.
+    pub(crate) async fn ask(
+        &self,
+        door: Door,
+        request: &impl Canonical,
+        cnf: Confirmation,
+        measured: Measured,
     ) -> Result<Delivered, AgentError> {
         if cnf.public_key().is_none() {
             return Err(AgentError::Caller(
@@ -171,9 +242,15 @@ impl<C: Connector, P: Probe> Agent<C, P> {
         let statement = statement
             .sign(&session.identity.statement_key)
             .map_err(|_| AgentError::Unavailable("the statement could not be signed".into()))?;
-        let asked = session
-            .link
-            .release(action, request.clone(), statement, packet);
+        let asked = async {
+            let (link, body) = (&session.link, request.clone());
+            match door {
+                Door::Release(action, packet) => {
+                    link.release(action, body, statement, packet).await
+                }
+                Door::Exec => link.exec(body, statement).await,
+            }
+        };
         let reply = match timeout(RELEASE_LIMIT, asked).await {
             Ok(reply) => reply.map_err(|error| refused(error, &session))?,
             Err(_) => return Err(AgentError::Unavailable("the server took too long".into())),
@@ -225,6 +302,20 @@ pub(crate) fn plain(delivered: &Delivered) -> Result<&[Vec<u8>], AgentError> {
             "it is sealed where it should be plain".into(),
         )),
     }
+}
+
+/// The lease that an answer grants, as the server names it: after the log's tenant and the leaf.
+fn lease_of(delivered: &Delivered) -> Result<LeaseId, AgentError> {
+    let unfit = |_| AgentError::BadReceipt("its receipt names no lease".into());
+    let index = Receipt::parse(&delivered.proof)
+        .map_err(|_| AgentError::BadReceipt("its receipt can't be read".into()))?
+        .index();
+    let key: VerifierKey = delivered
+        .ledger_key
+        .parse()
+        .map_err(|_| AgentError::BadReceipt("the ledger's key can't be read".into()))?;
+    let tenant = key.name().rsplit('/').next().unwrap_or_default();
+    format!("{tenant}-{index}").parse().map_err(unfit)
 }
 
 fn sealed(delivered: Delivered) -> Result<Delivered, AgentError> {

@@ -1,6 +1,6 @@
 //! Why an agent did not give what it was asked for.
 
-use crate::ports::ProbeError;
+use crate::ports::{GateError, ProbeError};
 
 /// Nothing was given.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,5 +39,11 @@ impl From<ProbeError> for AgentError {
             ProbeError::Caller(_) => Self::Caller(error.to_string()),
             ProbeError::Runtime(_) => Self::Unavailable(error.to_string()),
         }
+    }
+}
+
+impl From<GateError> for AgentError {
+    fn from(error: GateError) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }

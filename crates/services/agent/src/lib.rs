@@ -7,7 +7,9 @@ mod ask;
 mod attest;
 mod backoff;
 mod error;
+mod exposure;
 mod gate;
+mod held;
 pub mod ports;
 mod run;
 mod session;
@@ -16,4 +18,5 @@ mod witness;
 
 pub use agent::{Agent, AgentConfig, AgentStanding, Delivered, JwtSvid, X509Svid};
 pub use error::AgentError;
+pub use exposure::{HandWatch, Hands};
 pub use gate::{GateAnswer, GateOperation, GateQuestion};

@@ -1,10 +1,14 @@
 //! What the agent needs of the world: a TPM, a link to the server, eyes on the processes of its node, a clock.
 
+mod gate;
+
 use std::future::Future;
 
 use estate::{Digest, Timestamp};
 use evidence::{Action, Statement, WorkloadFacts, request::LayerUse};
 use zeroize::Zeroizing;
+
+pub use gate::{Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, Starting};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -260,6 +264,10 @@ pub enum LinkError {
 pub trait Probe: Send + Sync + 'static {
     /// A process that asked something over a Unix socket.
     type Caller: Send + Sync + 'static;
+    /// The start gate, where there is one.
+    type Gate: Gate<Caller = Self::Caller>;
+    /// The node's start gate; `None`: nobody asks before a container is made, or a hand gets into it.
+    fn gate(&self) -> Option<&Self::Gate>;
     /// Measures a caller: each fact or its absence. Called again at every request.
     fn measure(
         &self,

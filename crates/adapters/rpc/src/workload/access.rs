@@ -3,7 +3,8 @@
 use std::{future::Future, sync::Arc};
 
 use agent::{
-    Agent, AgentError, AgentStanding, Delivered, JwtSvid, X509Svid,
+    Agent, AgentError, AgentStanding, Delivered, GateAnswer, GateQuestion, HandWatch, JwtSvid,
+    X509Svid,
     ports::{Connector, Probe},
 };
 use estate::{CredentialName, Digest, ImageSetName, SecretName};
@@ -14,6 +15,8 @@ use evidence::{
 use spiffe_id::Bundle;
 use tokio::sync::watch;
 use tonic::Status;
+
+use crate::gate_socket::GateAgent;
 
 /// The agent as its sockets see it. [`Agent`] is one; tests bring others.
 pub trait WorkloadAgent: Send + Sync + 'static {
@@ -70,6 +73,8 @@ pub trait WorkloadAgent: Send + Sync + 'static {
     fn bundle(&self) -> watch::Receiver<Arc<Bundle>>;
     /// How the node stands.
     fn standing(&self) -> watch::Receiver<AgentStanding>;
+    /// Tells when somebody gets a hand into a container from now on.
+    fn hands(&self) -> HandWatch;
 }
 
 impl<C: Connector, P: Probe> WorkloadAgent for Agent<C, P> {
@@ -141,6 +146,22 @@ impl<C: Connector, P: Probe> WorkloadAgent for Agent<C, P> {
 
     fn standing(&self) -> watch::Receiver<AgentStanding> {
         Agent::standing(self)
+    }
+
+    fn hands(&self) -> HandWatch {
+        Agent::hands(self)
+    }
+}
+
+impl<C: Connector, P: Probe> GateAgent for Agent<C, P> {
+    type Caller = P::Caller;
+
+    fn gate(
+        &self,
+        caller: &P::Caller,
+        question: GateQuestion,
+    ) -> impl Future<Output = Result<GateAnswer, AgentError>> + Send {
+        Agent::gate(self, caller, question)
     }
 }
 

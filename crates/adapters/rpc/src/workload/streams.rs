@@ -2,8 +2,8 @@
 
 use std::{future::Future, sync::Arc};
 
-use agent::{AgentError, AgentStanding, X509Svid};
-use evidence::WorkloadFacts;
+use agent::{AgentError, AgentStanding, HandWatch, X509Svid};
+use evidence::{ContainerRef, WorkloadFacts};
 use proto::spiffe::{X509svid, X509svidResponse};
 use spiffe_id::Bundle;
 use tokio::{
@@ -25,9 +25,16 @@ pub(super) fn x509_svids<A: WorkloadAgent>(
         let mut watch = Watch::new(&desk, sender);
         let mut issued = desk.issue(&caller).await?;
         loop {
+            // What was issued before a hand came in is not sent after it.
+            if watch.is_touched(&issued) {
+                return Err(touched());
+            }
             watch.send(desk.response(&issued)).await?;
             loop {
-                match watch.next(issued.due).await {
+                match watch
+                    .next(issued.due, issued.facts.container.as_ref())
+                    .await
+                {
                     Event::Gone => return Ok(()),
                     Event::Ended(why) => return Err(why),
                     Event::Due | Event::Policy => break,
@@ -70,7 +77,7 @@ where
                 watch.send(new.clone()).await?;
                 last = Some(new);
             }
-            match watch.next(None).await {
+            match watch.next(None, None).await {
                 Event::Gone => return Ok(()),
                 Event::Ended(why) => return Err(why),
                 Event::Due | Event::Policy | Event::Bundle | Event::Look => {}
@@ -118,6 +125,7 @@ impl<A: WorkloadAgent> Desk<A> {
         watch: &Watch<X509svidResponse>,
     ) -> Result<Option<Issued>, Status> {
         let mut pause = FIRST_PAUSE;
+        let mut hands = watch.hands.clone();
         loop {
             let error = match self.try_issue(caller).await {
                 Ok(issued) => return Ok(Some(issued)),
@@ -129,6 +137,7 @@ impl<A: WorkloadAgent> Desk<A> {
             }
             tokio::select! {
                 () = watch.sender.closed() => return Ok(None),
+                () = hands.touched(old.facts.container.as_ref()) => return Err(touched()),
                 () = sleep(pause) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -183,6 +192,7 @@ struct Watch<T> {
     standing: watch::Receiver<AgentStanding>,
     decided: (u64, u64),
     bundle: watch::Receiver<Arc<Bundle>>,
+    hands: HandWatch,
     look_again: Duration,
 }
 
@@ -197,6 +207,7 @@ impl<T> Watch<T> {
             standing,
             decided,
             bundle,
+            hands: desk.agent.hands(),
             look_again: desk.settings.look_again,
         }
     }
@@ -212,11 +223,17 @@ impl<T> Watch<T> {
             .map_err(|_| Status::cancelled("the caller went away"))
     }
 
-    async fn next(&mut self, due: Option<Instant>) -> Event {
+    /// Whether a hand came into the container since this stream began.
+    fn is_touched(&self, issued: &Issued) -> bool {
+        self.hands.saw(issued.facts.container.as_ref())
+    }
+
+    async fn next(&mut self, due: Option<Instant>, container: Option<&ContainerRef>) -> Event {
         let look = Instant::now() + self.look_again;
         loop {
             tokio::select! {
                 () = self.sender.closed() => return Event::Gone,
+                () = self.hands.touched(container) => return Event::Ended(touched()),
                 () = sleep_until(due.unwrap_or(look)), if due.is_some() => return Event::Due,
                 changed = self.bundle.changed() => return if changed.is_ok() { Event::Bundle } else { stopping() },
                 changed = self.standing.changed() => {
@@ -250,6 +267,11 @@ impl<T> Watch<T> {
 /// What an issued identity depends on beside the process.
 fn decided_on(standing: &AgentStanding) -> (u64, u64) {
     (standing.epoch, standing.policy)
+}
+
+/// A client comes again, and is decided about anew.
+fn touched() -> Status {
+    Status::permission_denied("somebody got a hand inside the container")
 }
 
 fn stopping() -> Event {

@@ -7,6 +7,8 @@
 )]
 
 mod asking;
+mod gate;
+mod hands;
 mod ledger;
 mod life;
 mod node;

@@ -26,6 +26,7 @@ use hpke_xwing::{PrivateKey, Suite};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::gate::FakeGate;
 use crate::server::{FakeConnector, FakeServer};
 
 pub(crate) struct FakeClock(AtomicI64);
@@ -81,10 +82,15 @@ impl NodeKeys for FakeKeys {
 pub(crate) struct FakeProbe {
     pub(crate) facts: Arc<Mutex<WorkloadFacts>>,
     pub(crate) is_decoder: Arc<AtomicBool>,
+    pub(crate) gate: Option<FakeGate>,
 }
 
 impl Probe for FakeProbe {
     type Caller = ();
+    type Gate = FakeGate;
+    fn gate(&self) -> Option<&FakeGate> {
+        self.gate.as_ref()
+    }
     async fn measure(&self, _: &()) -> Result<WorkloadFacts, ProbeError> {
         Ok(self.facts.lock().unwrap().clone())
     }
@@ -142,13 +148,26 @@ impl Node {
         let clock = Arc::new(FakeClock(AtomicI64::new(1_795_478_400_000)));
         let played = FakeServer::new(Arc::clone(&clock));
         server(&played);
-        Self::start_on(played, clock, Arc::default(), configure)
+        Self::start_on(played, clock, Arc::default(), configure, None)
+    }
+
+    /// A node with a start gate.
+    pub(crate) fn start_gated() -> (Self, FakeGate) {
+        Self::start_gated_with(|_| {})
+    }
+
+    pub(crate) fn start_gated_with(configure: impl FnOnce(&mut AgentConfig)) -> (Self, FakeGate) {
+        let clock = Arc::new(FakeClock(AtomicI64::new(1_795_478_400_000)));
+        let server = FakeServer::new(Arc::clone(&clock));
+        let gate = FakeGate::default();
+        let node = Self::start_on(server, clock, Arc::default(), configure, Some(gate.clone()));
+        (node, gate)
     }
 
     /// The same machine after a restart of its agent.
     pub(crate) fn restart(self) -> Self {
         self.life.abort();
-        Self::start_on(self.server, self.clock, self.disk, |_| {})
+        Self::start_on(self.server, self.clock, self.disk, |_| {}, None)
     }
 
     fn start_on(
@@ -156,6 +175,7 @@ impl Node {
         clock: Arc<FakeClock>,
         disk: Arc<Memory>,
         configure: impl FnOnce(&mut AgentConfig),
+        gate: Option<FakeGate>,
     ) -> Self {
         let mut config = AgentConfig {
             node: "n1".parse().unwrap(),
@@ -170,6 +190,7 @@ impl Node {
         let probe = FakeProbe {
             facts: Arc::clone(&facts),
             is_decoder: Arc::clone(&is_decoder),
+            gate,
         };
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let agent = Agent::build(

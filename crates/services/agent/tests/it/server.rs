@@ -72,6 +72,9 @@ pub(crate) struct State {
     pub(crate) execs: Vec<ExecRequest>,
     /// What is answered to them: `probe`, `free` or `exposed`.
     pub(crate) exec_word: &'static str,
+    /// How long such an answer takes, and how many questions came.
+    pub(crate) exec_takes: Duration,
+    pub(crate) execs_begun: usize,
 }
 
 pub(crate) struct FakeServer {
@@ -111,6 +114,8 @@ impl FakeServer {
             takes: Duration::ZERO,
             execs: Vec::new(),
             exec_word: "free",
+            exec_takes: Duration::ZERO,
+            execs_begun: 0,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -382,6 +387,11 @@ impl ServerLink for FakeLink {
     }
 
     async fn exec(&self, body: Vec<u8>, statement: Statement) -> Result<Reply, LinkError> {
+        let takes = self.server.with(|state| {
+            state.execs_begun += 1;
+            state.exec_takes
+        });
+        tokio::time::sleep(takes).await;
         let now = self.server.clock.now();
         let node = self.server.with(|state| state.node.clone()).unwrap();
         let verified = self

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use agent::{AgentError, AgentStanding, Delivered, JwtSvid, X509Svid};
+use agent::{AgentError, AgentStanding, Delivered, HandWatch, Hands, JwtSvid, X509Svid};
 use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
 use evidence::{
     Confirmation, WorkloadFacts,
@@ -44,6 +44,7 @@ pub(crate) struct FakeAgent {
     pub(crate) uses: Next<Vec<LayerUse>>,
     pub(crate) bundle: watch::Sender<Arc<Bundle>>,
     pub(crate) standing: watch::Sender<AgentStanding>,
+    pub(crate) hands: Arc<Hands>,
     pub(crate) callers: Mutex<Vec<u32>>,
 }
 
@@ -60,6 +61,7 @@ impl FakeAgent {
                 attested: true,
                 ..AgentStanding::default()
             }),
+            hands: Arc::default(),
             callers: Mutex::default(),
         })
     }
@@ -156,6 +158,9 @@ impl WorkloadAgent for FakeAgent {
     }
     fn standing(&self) -> watch::Receiver<AgentStanding> {
         self.standing.subscribe()
+    }
+    fn hands(&self) -> HandWatch {
+        self.hands.watch()
     }
 }
 

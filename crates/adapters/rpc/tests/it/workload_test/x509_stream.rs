@@ -247,3 +247,54 @@ async fn a_ban_and_too_long_a_silence_end_every_stream() {
         Code::Unavailable
     );
 }
+
+fn in_container(container: &str) -> evidence::WorkloadFacts {
+    evidence::WorkloadFacts {
+        container: Some(container_named(container)),
+        ..facts(1000)
+    }
+}
+
+fn container_named(id: &str) -> evidence::ContainerRef {
+    evidence::ContainerRef {
+        runtime_namespace: "k8s.io".into(),
+        id: id.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_hand_in_the_container_ends_its_stream_at_once_and_no_other() {
+    let agent = FakeAgent::new();
+    answer(&agent.facts, [Ok(in_container("app"))]);
+    let served = served(agent);
+    let mut stream = x509_stream(&served).await.unwrap();
+    stream.message().await.unwrap().unwrap();
+    served.agent.hands.touch(&container_named("other"));
+    let quiet = tokio::time::timeout(Duration::from_millis(100), stream.message()).await;
+    assert!(quiet.is_err(), "another container's hand");
+    served.agent.hands.touch(&container_named("app"));
+    let ended = tokio::time::timeout(Duration::from_secs(5), end(&mut stream)).await;
+    assert_eq!(ended.unwrap().code(), Code::PermissionDenied);
+    // Whoever comes again is decided about anew.
+    let mut again = x509_stream(&served).await.unwrap();
+    again.message().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_hand_ends_a_stream_also_while_its_renewal_waits_for_a_server() {
+    let agent = FakeAgent::new();
+    answer(&agent.facts, [Ok(in_container("app"))]);
+    let away = || Err(AgentError::Unavailable("away".into()));
+    answer(&agent.x509, [Ok(x509(1, Duration::from_secs(60))), away()]);
+    let served = served(agent);
+    let mut stream = x509_stream(&served).await.unwrap();
+    stream.message().await.unwrap().unwrap();
+    served
+        .agent
+        .standing
+        .send_modify(|standing| standing.policy += 1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    served.agent.hands.touch(&container_named("app"));
+    let ended = tokio::time::timeout(Duration::from_secs(5), end(&mut stream)).await;
+    assert_eq!(ended.unwrap().code(), Code::PermissionDenied);
+}

@@ -1,0 +1,423 @@
+//! The agent's side of the start gate: its port, over one containerd and the files that gate and agent share.
+
+mod bundle;
+mod claims;
+mod keeping;
+mod places;
+
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use agent::GateQuestion;
+use agent::ports::{
+    Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, ProbeError, Starting,
+};
+use estate::{Digest, ImageSetName};
+use evidence::request::{Hand, LayerUse, StartGate};
+use evidence::{ContainerRef, Interactive, Strength, WorkloadFacts};
+
+pub use keeping::GateConfig;
+pub(crate) use keeping::{Keeping, Marked};
+
+use crate::gate::{Gated, handlers};
+use crate::locate::{self, Located};
+use crate::measure::{self, Kernel};
+use crate::probe::{runtime_failed, told};
+use crate::spec::ImageConfig;
+use crate::{Containers, RuntimeError, Subject};
+use keeping::failed;
+
+/// The gate of one node.
+pub struct NodeGate<S> {
+    containers: Containers,
+    keeping: Arc<Keeping>,
+    callers: PhantomData<fn(S)>,
+}
+
+impl<S> NodeGate<S> {
+    pub(crate) fn new(containers: Containers, keeping: Arc<Keeping>) -> Self {
+        Self {
+            containers,
+            keeping,
+            callers: PhantomData,
+        }
+    }
+
+    async fn measure_inside(
+        &self,
+        container: &ContainerRef,
+        gated: &[Digest],
+    ) -> Result<Inside, ProbeError> {
+        let (facts, below) = facts(&self.containers, container)
+            .await
+            .map_err(runtime_failed)?;
+        let healthcheck = healthcheck(&self.containers, container, &facts)
+            .await
+            .map_err(runtime_failed)?;
+        let listed = self
+            .keeping
+            .claims
+            .read()
+            .map_err(|error| unreadable(&error))?;
+        let found = self.keeping.found_by_gate(container);
+        let chains = below
+            .into_iter()
+            .chain(found.map_err(|error| unreadable(&error))?)
+            .chain(gated.iter().copied())
+            .collect();
+        let layers = layers_of(&listed, &chains, gated)?;
+        let held = self.keeping.held(container);
+        Ok(Inside {
+            facts,
+            images: layers.into_iter().map(|layer| layer.image).collect(),
+            held: held.map_err(|error| unreadable(&error))?,
+            healthcheck,
+        })
+    }
+}
+
+impl<S: Subject + 'static> Gate for NodeGate<S> {
+    type Caller = S;
+
+    /// A gate is root, and a program that is named as one. Its parent is a shim that anybody may have started, so its content
+    /// counts alone.
+    async fn program(&self, caller: &S) -> Result<Digest, ProbeError> {
+        if caller.uid() != 0 {
+            return Err(refused("only root may ask for the start gate"));
+        }
+        let exe = Path::new("/proc")
+            .join(caller.pid().to_string())
+            .join("exe");
+        let digest = self
+            .containers
+            .digest_of(exe)
+            .await
+            .map_err(|error| refused(&format!("its program can't be read: {error}")))?
+            .ok_or_else(|| refused("its program can't be told from others"))?;
+        if !caller.still_alive() {
+            return Err(refused("it has ended"));
+        }
+        match self
+            .containers
+            .is_one_of(digest, &self.keeping.config.programs)
+            .await
+        {
+            true => Ok(digest),
+            false => Err(refused(
+                "its program is none of the gates that this node's agent is configured with",
+            )),
+        }
+    }
+
+    async fn coverage(&self) -> StartGate {
+        if !self.keeping.served.load(Ordering::SeqCst) {
+            return StartGate::Missing;
+        }
+        let keeping = Arc::clone(&self.keeping);
+        let everywhere = tokio::task::spawn_blocking(move || is_everywhere(&keeping.config));
+        match everywhere.await {
+            Ok(true) => StartGate::Everywhere,
+            _ => StartGate::Missing,
+        }
+    }
+
+    async fn claim(&self, image: &ImageSetName, uses: &[LayerUse]) -> Result<Claim, GateError> {
+        let layers = places::chains(&self.containers.client, image, uses)
+            .await
+            .map_err(|error| failed(&error))?;
+        let keeping = Arc::clone(&self.keeping);
+        let claimed = blocking(move || keeping.claims.claim(layers)).await?;
+        claimed.map_err(|error| failed(&error))
+    }
+
+    async fn withdraw(&self, claim: Claim) -> Result<(), GateError> {
+        let keeping = Arc::clone(&self.keeping);
+        let withdrawn = blocking(move || keeping.claims.withdraw(claim)).await?;
+        withdrawn.map_err(|error| failed(&error))
+    }
+
+    async fn confirm(&self, claim: Claim) {
+        self.keeping.claims.confirm(claim);
+    }
+
+    async fn starting(&self, caller: &S, question: &GateQuestion) -> Result<Starting, ProbeError> {
+        find_places(&self.containers, &self.keeping, Look::ForUnknown).await?;
+        let measured =
+            bundle::measure(&self.containers, &self.keeping, caller.pid(), question).await?;
+        // Only now is it sure that everything was about this process.
+        match caller.still_alive() {
+            true => Ok(measured),
+            false => Err(refused("it has ended")),
+        }
+    }
+
+    async fn inside(
+        &self,
+        container: &ContainerRef,
+        gated: &[Digest],
+    ) -> Result<Inside, ProbeError> {
+        self.measure_inside(container, gated).await
+    }
+
+    async fn touch(
+        &self,
+        container: &ContainerRef,
+        hand: Hand,
+        argv: &[String],
+    ) -> Result<(), GateError> {
+        self.containers.marks.see(container);
+        let (keeping, container, argv) =
+            (Arc::clone(&self.keeping), container.clone(), argv.to_vec());
+        let touched = blocking(move || keeping.mark_touched(&container, hand, &argv)).await?;
+        touched.map_err(|error| failed(&error))
+    }
+
+    async fn hold(
+        &self,
+        container: &ContainerRef,
+        what: Holding,
+        decided: DecidedOn,
+    ) -> Result<Hold, GateError> {
+        if decided == DecidedOn::Untouched && self.containers.marks.saw(container) {
+            return Ok(Hold::TouchedMeanwhile);
+        }
+        let (keeping, container) = (Arc::clone(&self.keeping), container.clone());
+        let held = blocking(move || keeping.hold(&container, what, decided)).await?;
+        held.map_err(|error| failed(&error))
+    }
+
+    async fn forget_leases(&self, container: &ContainerRef) -> Result<(), GateError> {
+        let (keeping, container) = (Arc::clone(&self.keeping), container.clone());
+        let changed =
+            blocking(move || keeping.change_held(&container, |mark| mark.held.leases.clear()));
+        changed.await?.map_err(|error| failed(&error))
+    }
+
+    async fn allow_probe(
+        &self,
+        container: &ContainerRef,
+        argv: &[String],
+    ) -> Result<(), GateError> {
+        let (keeping, container, argv) =
+            (Arc::clone(&self.keeping), container.clone(), argv.to_vec());
+        let changed = blocking(move || {
+            keeping.change_held(&container, |mark| {
+                if mark.probes.len() < MOST_PROBES && !mark.probes.contains(&argv) {
+                    mark.probes.push(argv);
+                }
+            })
+        });
+        changed.await?.map_err(|error| failed(&error))
+    }
+
+    async fn next_hand(&self) -> ContainerRef {
+        self.keeping.next_hand().await
+    }
+
+    async fn reported(&self, container: &ContainerRef) -> Result<(), GateError> {
+        self.keeping
+            .reported(container)
+            .map_err(|error| failed(&error))?;
+        let exists = measure::container(&self.containers, container).await;
+        match exists.map_err(|error| failed(&error))? {
+            Some(_) => Ok(()),
+            None => self
+                .keeping
+                .forget(container)
+                .map_err(|error| failed(&error)),
+        }
+    }
+}
+
+/// What was measured of a container as a whole, and the chains below it. One that does not run is known by name alone.
+async fn facts(
+    containers: &Containers,
+    name: &ContainerRef,
+) -> Result<(WorkloadFacts, BTreeSet<Digest>), RuntimeError> {
+    let unknown = WorkloadFacts {
+        container: Some(name.clone()),
+        interactive: Some(Interactive {
+            yes: true,
+            strength: Strength::Weak,
+        }),
+        ..measure::nothing()
+    };
+    let Some(container) = measure::container(containers, name).await? else {
+        return Ok((unknown, BTreeSet::new()));
+    };
+    let (namespace, key) = (&name.runtime_namespace, &container.snapshot_key);
+    let below = match key.is_empty() {
+        true => BTreeSet::new(),
+        false => {
+            places::ancestors(&containers.client, namespace, &container.snapshotter, key).await?
+        }
+    };
+    let Some(task) = locate::first_process(&containers.client, name).await? else {
+        return Ok((unknown, below));
+    };
+    let Ok(kernel) = Kernel::read(task.pid) else {
+        return Ok((unknown, below));
+    };
+    let located = Located {
+        container: name.clone(),
+        task,
+    };
+    let (facts, _) = measure::in_container(containers, located, &kernel).await?;
+    Ok((facts, below))
+}
+
+async fn healthcheck(
+    containers: &Containers,
+    container: &ContainerRef,
+    facts: &WorkloadFacts,
+) -> Result<Option<Vec<String>>, RuntimeError> {
+    let Some(image) = &facts.image else {
+        return Ok(None);
+    };
+    let namespace = &container.runtime_namespace;
+    let bytes = containers.client.document(namespace, image.config).await?;
+    Ok(bytes
+        .and_then(|bytes| ImageConfig::parse(&bytes))
+        .and_then(|config| config.healthcheck()))
+}
+
+/// Layers of the list whose chains these are. One that somebody else found must be in it.
+fn layers_of(
+    listed: &Gated,
+    chains: &BTreeSet<Digest>,
+    must_be_known: &[Digest],
+) -> Result<BTreeSet<GatedLayer>, ProbeError> {
+    let is_known = |chain: &Digest| listed.layers().iter().any(|layer| layer.chain == *chain);
+    if !must_be_known.iter().all(is_known) {
+        return Err(refused(
+            "the gate found a layer that is not in the agent's list",
+        ));
+    }
+    let found = listed
+        .layers()
+        .iter()
+        .filter(|layer| chains.contains(&layer.chain));
+    Ok(found
+        .map(|layer| GatedLayer {
+            chain: layer.chain,
+            config: layer.config,
+            image: layer.image.clone(),
+        })
+        .collect())
+}
+
+/// Which chains are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Those that were not found yet.
+    ForUnknown,
+    /// All: some may have been unpacked again, elsewhere.
+    ForAll,
+}
+
+/// Completes the list of opened layers with where their files lie.
+async fn find_places(
+    containers: &Containers,
+    keeping: &Arc<Keeping>,
+    look: Look,
+) -> Result<(), ProbeError> {
+    let listed = keeping.claims.read().map_err(|error| unreadable(&error))?;
+    let wanted: BTreeSet<Digest> = listed
+        .layers()
+        .iter()
+        .filter(|layer| look == Look::ForAll || layer.places.is_none())
+        .map(|layer| layer.chain)
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let found = places::find(&containers.client, wanted)
+        .await
+        .map_err(runtime_failed)?;
+    let keeping = Arc::clone(keeping);
+    let placed = blocking(move || keeping.claims.place(&found)).await;
+    let placed = placed.map_err(|error| ProbeError::Runtime(error.to_string()))?;
+    placed.map_err(|error| unreadable(&error))
+}
+
+/// Keeps list and marks as the runtime's state wants them, for ever.
+pub(crate) async fn keep(containers: &Containers, keeping: &Arc<Keeping>) {
+    loop {
+        containers.watching().await;
+        if let Err(error) = find_places(containers, keeping, Look::ForAll).await {
+            tracing::warn!(%error, "where opened layers lie is not known");
+        }
+        if let Err(error) = forget_the_gone(containers, keeping).await {
+            tracing::warn!(%error, "marks of containers that are gone could not be removed");
+        }
+        keeping.unpacked.notified().await;
+    }
+}
+
+/// Marks without a container. The marks are listed first: what was made meanwhile stays.
+async fn forget_the_gone(containers: &Containers, keeping: &Keeping) -> Result<(), ProbeError> {
+    let marked = keeping.containers().map_err(|error| unreadable(&error))?;
+    for container in marked {
+        let exists = measure::container(containers, &container).await;
+        if exists.map_err(runtime_failed)?.is_none() {
+            keeping
+                .forget(&container)
+                .map_err(|error| unreadable(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether each of the runtime's handlers is wrapped.
+fn is_everywhere(config: &GateConfig) -> bool {
+    match handlers::read(&config.containerd_config, &config.programs) {
+        Ok(found) => handlers::is_everywhere(&found),
+        Err(error) => {
+            tracing::warn!(
+                error = told(&error),
+                "whether every container starts through the gate is not known"
+            );
+            false
+        }
+    }
+}
+
+/// Files in memory are quick, but a lock may be waited for.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, GateError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| GateError("the work on them ended early".to_owned()))
+}
+
+fn refused(why: &str) -> ProbeError {
+    ProbeError::Caller(why.to_owned())
+}
+
+/// What gate and agent share can't be read: nothing is said about any container.
+fn unreadable(error: &dyn std::error::Error) -> ProbeError {
+    ProbeError::Runtime(told(error))
+}
+
+impl Marked {
+    fn touched(self) -> bool {
+        match self {
+            Self::ByGate { touched } | Self::Otherwise { touched } => touched,
+        }
+    }
+}
+
+/// More commands than a health check and the probes of a pod.
+const MOST_PROBES: usize = 64;
+
+/// Where the gate's files lie, for whoever configures it.
+impl GateConfig {
+    /// Programs that are not absolute paths.
+    pub fn relative_program(&self) -> Option<&PathBuf> {
+        self.programs.iter().find(|program| !program.is_absolute())
+    }
+}
