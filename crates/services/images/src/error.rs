@@ -76,6 +76,12 @@ pub enum ImageError {
     #[error("an index lists another index")]
     NestedIndex,
     /// Fault: whoever produced the image.
+    #[error("indexes list each other too deep")]
+    TooDeep,
+    /// Fault: whoever named it.
+    #[error("there is no image under this name, only other documents")]
+    NoImage,
+    /// Fault: whoever produced the image.
     #[error("a manifest lists too many layers")]
     TooManyLayers,
     /// Fault: whoever produced the image.
@@ -208,6 +214,8 @@ impl ImageError {
                 Kind::Failed
             }
             Self::NestedIndex
+            | Self::TooDeep
+            | Self::NoImage
             | Self::TooManyLayers
             | Self::TooManyPlatforms
             | Self::TooLarge { .. } => Kind::Failed,

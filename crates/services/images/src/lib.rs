@@ -10,6 +10,7 @@ mod diff_id;
 mod encrypt;
 mod error;
 mod hash;
+mod identify;
 mod inspect;
 mod json;
 mod manifest;
@@ -25,6 +26,7 @@ pub use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 pub use decrypt::{DecryptOptions, Decrypted, Unbound, UnknownPacking, decrypt};
 pub use encrypt::{Encrypted, encrypt};
 pub use error::{ImageError, Kind};
+pub use identify::{Identified, identify};
 pub use inspect::{
     Binding, ImageReport, LayerReport, PublicReport, RecipientReport, Report, inspect,
 };

@@ -42,7 +42,8 @@ impl Root {
         Self::parse(&source.root().map_err(ImageError::Source)?)
     }
 
-    fn parse(raw: &RawManifest) -> Result<Self, ImageError> {
+    /// Reads a document whose digest somebody checked.
+    pub(crate) fn parse(raw: &RawManifest) -> Result<Self, ImageError> {
         let members = object(raw)?;
         let announced = announced_type(raw, &members)?;
         match media::document(&announced) {

@@ -9,6 +9,7 @@
 mod attacks;
 mod authority;
 mod build;
+mod identification;
 mod inspection;
 mod memory;
 mod round_trip;
