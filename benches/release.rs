@@ -91,8 +91,7 @@ impl House {
     async fn open() -> anyhow::Result<Self> {
         let server = TestServer::empty().await;
         server
-            .server
-            .apply(estate()?, false, Actor::LocalRoot, None)
+            .apply(estate()?, false)
             .await?;
         put(&server).await?;
         let mut nodes = Vec::new();

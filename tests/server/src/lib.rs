@@ -9,6 +9,7 @@ mod accounts;
 mod node;
 mod people;
 mod rows;
+mod signing;
 
 use std::{
     path::{Path, PathBuf},
@@ -20,9 +21,9 @@ use std::{
 };
 
 use estate::Timestamp;
-use ledger::{Actor, Entropy};
+use ledger::Entropy;
 use server::{
-    Parts, Server, genesis,
+    Parts, Server, StartError, genesis,
     ports::{Clock, LogEntry, Search, Store},
 };
 use store::{Create, SqliteStore, StoreConfig};
@@ -30,6 +31,7 @@ use store::{Create, SqliteStore, StoreConfig};
 pub use accounts::RememberedAccounts;
 pub use node::{IMAGE, TestNode, as_shipped};
 pub use people::{Person, TlsIdentity};
+pub use signing::{FOUNDERS, founders, key_of};
 
 /// The server's type.
 pub type Real = Server<SqliteStore, RememberedAccounts>;
@@ -45,6 +47,9 @@ pub struct TestServer {
     folder: tempfile::TempDir,
     root_der: Vec<u8>,
     pin: String,
+    trust_domain: &'static str,
+    /// Of the log's key.
+    seed: [u8; 32],
 }
 
 /// The files of [`TestServer::start`]'s estate: one data set, two nodes that join by token, one image set, one credential.
@@ -64,49 +69,28 @@ pub const ESTATE: [(&str, &str); 7] = [
 impl TestServer {
     /// A server without an estate: nobody has a right yet but the host's root.
     pub async fn empty() -> Self {
+        Self::empty_at("test.lab").await
+    }
+
+    /// A server of this trust domain without an estate. Only a domain that ends in `.lab` is a lab.
+    pub async fn empty_at(trust_domain: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let kek = || custody::Kek::from_material(&[7; 32]).unwrap();
-        let trust_domain = "test.lab".parse().unwrap();
         let (row, seed) = genesis::log_key(&kek(), &SystemEntropy, &SystemClock).unwrap();
-        let signer = tlog::Signer::from_seed("test.lab/hospital", &seed).unwrap();
-        let ledger_key = signer.verifier_key().to_string();
-        let config = StoreConfig {
-            path: folder.path().join("server.db"),
-            tenant: "hospital".parse().unwrap(),
-            create: Create::New,
-            head_file: Some(folder.path().join("head")),
-        };
-        let store = Arc::new(
-            SqliteStore::open(config, signer, Arc::new(SystemClock))
-                .await
-                .unwrap(),
-        );
-        let entropy = Arc::new(SystemEntropy);
+        let store = Arc::new(open(folder.path(), trust_domain, &seed, Create::New).await);
         let begun = genesis::begin(
             Arc::clone(&store),
             &kek(),
             row,
-            &trust_domain,
-            entropy,
+            &trust_domain.parse().unwrap(),
+            &founders(),
+            Arc::new(SystemEntropy),
             &SystemClock,
         )
         .await
         .unwrap();
         let root = store.key(server::keyring::ROOT, "").await.unwrap().unwrap();
         let (accounts, clock) = (RememberedAccounts::default(), ShiftedClock::default());
-        let parts = Parts {
-            store,
-            accounts: accounts.clone(),
-            clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SystemEntropy),
-            kek: kek(),
-            trust_domain,
-            tenant: "hospital".parse().unwrap(),
-            lab: true,
-            manufacturers: None,
-            ledger_key,
-            quote_interval: Duration::from_secs(240),
-        };
+        let parts = parts(store, &accounts, &clock, trust_domain);
         let server = Server::build(parts).await.unwrap();
         Self {
             server,
@@ -115,17 +99,33 @@ impl TestServer {
             folder,
             root_der: root.public,
             pin: begun.pin.to_string(),
+            trust_domain,
+            seed: *seed,
         }
     }
 
     /// A server with [`ESTATE`] in force.
     pub async fn start() -> Self {
         let this = Self::empty().await;
-        this.server
-            .apply(files(), false, Actor::LocalRoot, None)
-            .await
-            .unwrap();
+        this.apply(files(), false).await.unwrap();
         this
+    }
+
+    /// Another server over the same database, as after a restart. The first one must not write any more.
+    pub async fn again(&self) -> Result<Arc<Real>, StartError> {
+        let store = open(
+            self.folder.path(),
+            self.trust_domain,
+            &self.seed,
+            Create::Existing,
+        );
+        let parts = parts(
+            Arc::new(store.await),
+            &self.accounts,
+            &self.clock,
+            self.trust_domain,
+        );
+        Server::build(parts).await
     }
 
     /// The server's folder, for whatever else a test keeps.
@@ -154,11 +154,12 @@ impl TestServer {
     }
 
     /// Somebody edits the database behind the server's back.
-    pub async fn edit(&self, sql: &'static str) {
+    pub async fn edit(&self, sql: &str) {
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(self.folder.path().join("server.db"));
         let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
-        sqlx::query(sql).execute(&mut database).await.unwrap();
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut database).await.unwrap();
         sqlx::Connection::close(database).await.unwrap();
     }
 
@@ -174,6 +175,43 @@ impl TestServer {
             })
             .await
             .unwrap()
+    }
+}
+
+fn kek() -> custody::Kek {
+    custody::Kek::from_material(&[7; 32]).unwrap()
+}
+
+async fn open(folder: &Path, trust_domain: &str, seed: &[u8; 32], create: Create) -> SqliteStore {
+    let signer = tlog::Signer::from_seed(&format!("{trust_domain}/hospital"), seed).unwrap();
+    let config = StoreConfig {
+        path: folder.join("server.db"),
+        tenant: "hospital".parse().unwrap(),
+        create,
+        head_file: Some(folder.join("head")),
+    };
+    let clock = Arc::new(SystemClock);
+    SqliteStore::open(config, signer, clock).await.unwrap()
+}
+
+fn parts(
+    store: Arc<SqliteStore>,
+    accounts: &RememberedAccounts,
+    clock: &ShiftedClock,
+    trust_domain: &str,
+) -> Parts<SqliteStore, RememberedAccounts> {
+    Parts {
+        ledger_key: store.verifier_key().to_string(),
+        store,
+        accounts: accounts.clone(),
+        clock: Arc::new(clock.clone()),
+        entropy: Arc::new(SystemEntropy),
+        kek: kek(),
+        trust_domain: trust_domain.parse().unwrap(),
+        tenant: "hospital".parse().unwrap(),
+        lab: trust_domain.ends_with(".lab"),
+        manufacturers: None,
+        quote_interval: Duration::from_secs(240),
     }
 }
 

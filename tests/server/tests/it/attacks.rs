@@ -2,7 +2,7 @@
 
 use evidence::{ContainerRef, Deviation, PodFacts, Purpose, WorkloadFacts};
 use ledger::Actor;
-use server::{ReleaseError, World, keyring::Keyring, nodes::NodeError, world::WorldError};
+use server::{ReleaseError, keyring::Keyring, nodes::NodeError};
 use test_server::{TestNode, as_shipped, files};
 
 use crate::{count, denial, house};
@@ -107,20 +107,18 @@ async fn a_database_with_live_leases_is_not_forgotten_or_moved() {
     node.lease(&house, as_shipped()).await.unwrap();
     let mut without = files();
     without.retain(|(path, _)| path != "credentials.toml" && path != "tests/records.toml");
-    let applied = house
-        .server
-        .apply(without.clone(), true, Actor::LocalRoot, None);
+    let applied = house.apply(without.clone(), true);
     assert!(applied.await.is_err(), "nobody could end the role");
     let mut moved = files();
     for (_, text) in &mut moved {
         *text = text.replace("pg.hospital.example:5432", "proxy.evil.example:5432");
     }
-    let applied = house.server.apply(moved, true, Actor::LocalRoot, None);
+    let applied = house.apply(moved, true);
     assert!(applied.await.is_err(), "the role would stay where it is");
     let lease = house.server.leases(true).await.unwrap()[0].id.clone();
     house.server.revoke(&lease, Actor::LocalRoot).await.unwrap();
     house.server.sweep_once().await.unwrap();
-    let applied = house.server.apply(without, true, Actor::LocalRoot, None);
+    let applied = house.apply(without, true);
     applied.await.unwrap();
 }
 
@@ -171,26 +169,6 @@ async fn nobody_swaps_a_certificate_of_the_authority_in_the_database() {
             "whoever edits the database would make nodes and people"
         );
     }
-}
-
-#[tokio::test]
-async fn an_estate_that_nobody_applied_is_not_in_force() {
-    let house = house().await;
-    let (store, key) = (house.server.store(), house.server.ledger_key());
-    let tenant = "hospital".parse().unwrap();
-    let load = async || World::in_force(store, &tenant, key).await;
-    assert_eq!(load().await.unwrap().hash(), house.server.world().hash());
-    let mut wider = files();
-    for (path, text) in &mut wider {
-        if path == "policies/records.cedar" {
-            *text = text.replace("DAL05", "FRA02");
-        }
-    }
-    let hash = estate::Estate::parse(&wider).unwrap().hash().0;
-    let text = serde_json::to_string(&wider).unwrap().replace('\'', "''");
-    let sql = format!("UPDATE estate SET files = '{text}', hash = '{hash}'");
-    house.edit(sql.leak()).await;
-    assert!(matches!(load().await, Err(WorldError::NotApplied)));
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use evidence::{
     WorkloadFacts,
     request::{Canonical, ExecRequest, Hand, Held},
 };
-use ledger::Actor;
 use server::{Answer, Payload, ReleaseError, ports::Store};
 use test_server::{TestNode, TestServer, as_shipped, files};
 
@@ -28,11 +27,7 @@ async fn house_with(rule: &str) -> TestServer {
             _ => {}
         }
     }
-    house
-        .server
-        .apply(estate, false, Actor::LocalRoot, None)
-        .await
-        .unwrap();
+    house.apply(estate, false).await.unwrap();
     put(&house, "records/token", "records", b"open sesame").await;
     house
 }

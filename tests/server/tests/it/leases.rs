@@ -93,11 +93,7 @@ async fn a_credential_on_a_database_that_nobody_here_can_speak_to_is_denied_befo
         "grants = [\"CONNECT ON DATABASE records\"]",
         "grants = { records = [\"_reader\"] }",
     );
-    house
-        .server
-        .apply(estate, false, Actor::LocalRoot, None)
-        .await
-        .unwrap();
+    house.apply(estate, false).await.unwrap();
     assert!(denial(node.lease(&house, as_shipped()).await).contains("kind of database"));
     assert!(house.server.leases(false).await.unwrap().is_empty());
 }
@@ -146,11 +142,7 @@ async fn a_narrower_estate_ends_the_leases_that_it_no_longer_permits() {
         "audit = [",
         "visitors = []\naudit = [",
     );
-    let applied = house
-        .server
-        .apply(harmless, false, Actor::LocalRoot, None)
-        .await
-        .unwrap();
+    let applied = house.apply(harmless, false).await.unwrap();
     assert!(
         applied.ended_leases.is_empty(),
         "a change that permits it still ends nothing"
@@ -163,11 +155,7 @@ async fn a_narrower_estate_ends_the_leases_that_it_no_longer_permits() {
         "Location::\"FRA02\"",
     );
     narrower.retain(|(path, _)| path != "tests/records.toml");
-    let applied = house
-        .server
-        .apply(narrower, true, Actor::LocalRoot, None)
-        .await
-        .unwrap();
+    let applied = house.apply(narrower, true).await.unwrap();
     assert_eq!(applied.ended_leases.len(), 1);
     assert_eq!(house.server.sweep_once().await.unwrap(), 1);
     assert!(house.accounts.roles().is_empty());
@@ -185,11 +173,7 @@ async fn a_moved_node_loses_its_leases() {
         "[node.dal05-n1]\ncluster = \"hipaaCluster\"\nlocation = \"DAL05\"",
         "[node.dal05-n1]\ncluster = \"euCluster\"\nlocation = \"FRA02\"",
     );
-    let applied = house
-        .server
-        .apply(moved, false, Actor::LocalRoot, None)
-        .await
-        .unwrap();
+    let applied = house.apply(moved, false).await.unwrap();
     assert_eq!(applied.ended_leases.len(), 1);
     assert!(denial(node.lease(&house, as_shipped()).await).contains("DAL05"));
 }

@@ -6,6 +6,7 @@ mod exec;
 mod leases;
 mod nodes;
 mod secrets;
+mod ways;
 
 use ledger::Actor;
 use server::{

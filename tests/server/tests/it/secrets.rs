@@ -18,11 +18,7 @@ async fn readable() -> test_server::TestServer {
         "\n@id(\"records-read\")\npermit (principal in ImageSet::\"medrec\", action == Action::\"read\", ",
         "resource in DataSet::\"records\") when { principal in Location::\"DAL05\" };\n"
     ));
-    house
-        .server
-        .apply(estate, false, ledger::Actor::LocalRoot, None)
-        .await
-        .unwrap();
+    house.apply(estate, false).await.unwrap();
     put(&house, "records/token", "records", b"open sesame").await;
     house
 }
