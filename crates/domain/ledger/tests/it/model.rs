@@ -40,6 +40,14 @@ pub(crate) fn check(log: &[(u64, SealedLeaf)], answers: &[Answer]) -> Result<(),
                 "leaf {at} grants by an estate that was replaced before"
             ));
         }
+        let (change, approvers) = (value("change"), value("approvers"));
+        if granted
+            && (change, approvers.as_str()) != (format!("1{policy}"), "[chen@hospital.example]")
+        {
+            return Err(format!(
+                "leaf {at} does not name the change and who signed it"
+            ));
+        }
         time = leaf.time;
         match (value("kind").as_str(), value("refused").as_str()) {
             ("node-ban", "") => drop(banned.insert(value("node"))),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use estate::{Assurance, Digest, Epoch, Estate, NodeName, PolicyVersion, Timestamp};
+use estate::{Assurance, ChangeId, Digest, Epoch, Estate, NodeName, PolicyVersion, Timestamp};
 use evidence::{
     AttestedNode, Attestor, Confirmation, ContainerRef, ExeFacts, ImageFacts, Interactive,
     NodeFacts, Session, SessionKeys, Statement, StatementBuilder, Strength, Verifier,
@@ -66,6 +66,7 @@ impl World {
         let policies = [("read", 1), ("lease", 2)].map(|(action, version)| {
             Policies::load(&estate(action), PolicyVersion(version))
                 .unwrap_or_else(|error| unreachable!("{error}"))
+                .with_approval(ChangeId(10 + version), "chen@hospital.example".parse().ok())
         });
         Self {
             verifier: Verifier::new(trust_domain),
