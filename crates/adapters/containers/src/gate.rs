@@ -3,14 +3,15 @@
 //! beneath a container's root ([`MountTable`]), and whether containerd leads every container through the gate
 //! ([`handlers`]).
 //!
-//! Nothing here asks the agent or containerd, and nothing needs a run-time: a container that the gate lets pass must not
-//! wait for it.
+//! But for [`layers_of_container`], which asks containerd when nobody else knows, nothing here asks anybody and nothing needs
+//! a run-time: a container that the gate lets pass must not wait for it.
 
 mod files;
 mod gated;
 pub mod handlers;
 mod marks;
 mod rootfs;
+mod snapshots;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub use marks::{
     ContainerMarks, Created, HeldMark, Making, MarkError, MarksFolder, MarksLock, Touch,
 };
 pub use rootfs::{Beneath, MountTable};
+pub use snapshots::layers_of_container;
 
 /// Names under which the binary is the gate.
 pub const GATE_NAMES: [&str; 2] = ["bailiwick-runc", "bailiwick-oci-runtime"];

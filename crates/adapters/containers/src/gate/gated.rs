@@ -221,3 +221,6 @@ impl Gated {
 
 /// 4 MiB: ten thousand layers.
 const LARGEST: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests;

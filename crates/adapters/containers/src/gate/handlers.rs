@@ -166,7 +166,7 @@ fn leads(handler: &dyn TableLike, programs: &[PathBuf]) -> Result<Leads, Handler
 }
 
 /// The program is one of the gate's by its path, or is, under the gate's name, the same file.
-fn is_gate(program: &Path, programs: &[PathBuf]) -> bool {
+pub(crate) fn is_gate(program: &Path, programs: &[PathBuf]) -> bool {
     if !program.is_absolute() {
         return false;
     }

@@ -430,3 +430,6 @@ const LARGEST_TOUCHED: u64 = 64 << 10;
 const LONGEST_LINE: usize = 4 << 10;
 const LOCK_TRIES: u32 = 400;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub struct Beneath<'a> {
     /// As the kernel shows them when the runtime stood in another folder while it mounted.
     relative: Vec<PathBuf>,
     unclear: bool,
+    /// Something that is mounted into the container, beside its root, is made of layers.
+    mounts_layers: bool,
 }
 
 /// A file system's device, and a path from its root.
@@ -87,6 +89,7 @@ impl MountTable {
             inner: BTreeSet::new(),
             relative: Vec::new(),
             unclear: false,
+            mounts_layers: false,
         };
         let root = resolve(root);
         // Another kind of root may be a copy of opened layers, in a place that no list has.
@@ -100,14 +103,31 @@ impl MountTable {
         for source in sources {
             let source = resolve(source);
             // Here a snapshotter that is not the overlay's keeps its copies.
-            if has_part(&source, |part| {
-                part.starts_with(SNAPSHOTTERS) && part != OVERLAY_SNAPSHOTTER
-            }) {
-                beneath.unclear = true;
-            }
+            beneath.unclear |= self.is_copy(&source);
+            beneath.mounts_layers |= self.shows_layers(&source);
             beneath.add(source, 0);
         }
         beneath
+    }
+
+    /// Whether a source of a mount may be a snapshotter's copy of layers, also one that is bound to another place.
+    fn is_copy(&self, source: &Path) -> bool {
+        let is_other = |path: &Path| {
+            has_part(path, |part| {
+                part.starts_with(SNAPSHOTTERS) && part != OVERLAY_SNAPSHOTTER
+            })
+        };
+        is_other(source) || self.inner(source).is_none_or(|(_, path)| is_other(&path))
+    }
+
+    /// Whether a source of a mount lies on an overlay, or in a snapshotter's folder.
+    fn shows_layers(&self, source: &Path) -> bool {
+        let in_snapshotter = |path: &Path| has_part(path, |part| part.starts_with(SNAPSHOTTERS));
+        in_snapshotter(source)
+            || self.containing(source).is_none_or(is_overlay)
+            || self
+                .inner(source)
+                .is_none_or(|(_, path)| in_snapshotter(&path))
     }
 
     /// The mount that a path lies in.
@@ -147,6 +167,16 @@ impl Beneath<'_> {
     /// Whether something beneath could not be told.
     pub fn is_unclear(&self) -> bool {
         self.unclear
+    }
+
+    /// Whether something that is mounted into the container, beside its root, is made of layers.
+    pub fn mounts_layers(&self) -> bool {
+        self.mounts_layers
+    }
+
+    /// Whether this very folder shows.
+    pub(super) fn has_folder(&self, folder: &Path) -> bool {
+        self.folders.contains(folder)
     }
 
     /// Whether files of a place show.
@@ -264,3 +294,6 @@ const LARGEST: u64 = 32 << 20;
 const DEEPEST: usize = 4;
 const SNAPSHOTTERS: &str = "io.containerd.snapshotter.";
 const OVERLAY_SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.overlayfs";
+
+#[cfg(test)]
+mod tests;
