@@ -88,6 +88,8 @@ pub(crate) struct AgentConfig {
     /// Programs that may ask for image keys when the runtime starts them, told by their content; absent: this program. Name
     /// programs, not scripts: a script's program is its interpreter.
     pub(crate) decoders: Option<Vec<PathBuf>>,
+    /// The start gate; absent: nobody asks before a container is made, and confidential images don't open here.
+    pub(crate) gate: Option<GateSection>,
     /// Checkpoint verifier key of the ledger; absent: the one of the first admission, from then on for ever.
     pub(crate) ledger_key: Option<String>,
     /// Whether a lab's server is accepted.
@@ -96,6 +98,25 @@ pub(crate) struct AgentConfig {
     /// Seconds without any server after which files and streams end.
     #[serde(default = "ten_minutes")]
     pub(crate) max_offline_seconds: u64,
+}
+
+/// `[gate]` of `agent.toml`: where the start gate asks, and what both sides keep.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GateSection {
+    /// Socket for the gate, root only.
+    #[serde(default = "usual_gate_socket")]
+    pub(crate) socket: PathBuf,
+    /// Folder of the marks of containers; in memory, so that they end with the boot.
+    #[serde(default = "usual_gate_state")]
+    pub(crate) state: PathBuf,
+    /// List of the layers that were opened here; absent: `gated.json` in the agent's state.
+    pub(crate) gated: Option<PathBuf>,
+    /// Programs that are the gate, told by their content; absent: this program.
+    pub(crate) programs: Option<Vec<PathBuf>>,
+    /// containerd's configuration, which tells whether every container starts through the gate.
+    #[serde(default = "usual_containerd_config")]
+    pub(crate) containerd_config: PathBuf,
 }
 
 /// How the node proves itself.
@@ -118,6 +139,18 @@ pub(crate) enum AttestorConfig {
 
 fn usual_mounts() -> Vec<String> {
     vec!["/run/bailiwick/agent.sock".to_owned()]
+}
+
+fn usual_gate_socket() -> PathBuf {
+    containers::gate::DEFAULT_SOCKET.into()
+}
+
+fn usual_gate_state() -> PathBuf {
+    containers::gate::DEFAULT_STATE.into()
+}
+
+fn usual_containerd_config() -> PathBuf {
+    "/etc/containerd/config.toml".into()
 }
 
 fn four_minutes() -> u64 {

@@ -5,10 +5,12 @@ use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 use agent::{Agent, AgentConfig as Settings, ports::NodeKeys};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use containers::{Config as RuntimeConfig, Containers, NodeProbe, PlatformMount, Subject};
+use containers::{
+    Config as RuntimeConfig, Containers, GateConfig, NodeProbe, PlatformMount, Subject,
+};
 use peer::Peer;
 use rpc::{
-    key_socket,
+    gate_socket, key_socket,
     link::{FileCheckpoints, FileNodeKeys, RpcConnector, ServerAddress},
     unix::{self, Access},
     workload::{self, WorkloadSettings},
@@ -78,13 +80,16 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
     make_private(&config.state)?;
     let keys = node_keys(&config)?;
     let connector = connector(&config, Arc::clone(&keys))?;
-    let containers = Containers::new(runtime(&config))?;
+    let mut containers = Containers::new(runtime(&config))?;
+    if let Some(gate) = gate(&config)? {
+        containers = containers.with_gate(gate);
+    }
     tokio::spawn({
         let containers = containers.clone();
         async move { containers.watch().await }
     });
     let checkpoints = Arc::new(FileCheckpoints::at(config.state.join("checkpoint")));
-    let probe = probe(&config, containers).await?;
+    let probe = probe(&config, containers.clone()).await?;
     let agent = Agent::build(
         settings(&config)?,
         connector,
@@ -98,6 +103,19 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
     let now = Arc::new(|| SystemClock.timestamp());
     let standing = agent.standing();
     let attesting = tokio::spawn(Arc::clone(&agent).run_forever());
+    // Before anything is opened: an `open` says whether the gate is answered.
+    let gating = match &config.gate {
+        Some(section) => {
+            let gates = unix::listen(&section.socket, Access::Root)?;
+            let agent = Arc::clone(&agent);
+            tokio::spawn(Arc::clone(&agent).watch_hands());
+            let serving = gate_socket::serve(agent, gates, Caller, crate::shutdown());
+            let serving = tokio::spawn(serving);
+            containers.gate_is_served();
+            Some(serving)
+        }
+        None => None,
+    };
     let opening = tokio::spawn(key_socket::serve(
         Arc::clone(&agent),
         decoders,
@@ -125,6 +143,9 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
         },
     }
     let _ = opening.await;
+    if let Some(gating) = gating {
+        let _ = gating.await;
+    }
     eprintln!("stopping");
     Ok(())
 }
@@ -245,6 +266,37 @@ fn decoders(config: &AgentConfig) -> anyhow::Result<Vec<PathBuf>> {
     Ok(decoders.clone())
 }
 
+/// What gate and agent share; `None`: no gate is set up.
+fn gate(config: &AgentConfig) -> anyhow::Result<Option<GateConfig>> {
+    let Some(section) = &config.gate else {
+        return Ok(None);
+    };
+    let programs = match &section.programs {
+        Some(programs) => programs.clone(),
+        None => {
+            vec![std::env::current_exe().context("this program does not know where it lies")?]
+        }
+    };
+    let gate = GateConfig {
+        state: section.state.clone(),
+        gated: section
+            .gated
+            .clone()
+            .unwrap_or_else(|| config.state.join("gated.json")),
+        programs,
+        containerd_config: section.containerd_config.clone(),
+    };
+    let paths = [&gate.state, &gate.gated, &gate.containerd_config];
+    let relative = paths
+        .into_iter()
+        .chain(&gate.programs)
+        .find(|path| !path.is_absolute());
+    match relative {
+        Some(path) => bail!("`{}` in `[gate]` is not an absolute path", path.display()),
+        None => Ok(Some(gate)),
+    }
+}
+
 fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -261,6 +313,10 @@ mod tests {
     use super::*;
 
     fn decoders_of(line: &str) -> anyhow::Result<Vec<PathBuf>> {
+        decoders(&config_with(line, "")?)
+    }
+
+    fn config_with(line: &str, section: &str) -> anyhow::Result<AgentConfig> {
         let text = format!(
             r#"
             node = "n1"
@@ -275,9 +331,40 @@ mod tests {
             [attestor]
             kind = "join-token"
             token_file = "/token"
+            {section}
             "#
         );
-        decoders(&toml::from_str(&text)?)
+        Ok(toml::from_str(&text)?)
+    }
+
+    fn gate_of(section: &str) -> anyhow::Result<Option<GateConfig>> {
+        gate(&config_with("", section)?)
+    }
+
+    #[test]
+    fn a_gate_is_set_up_by_its_section_alone() {
+        assert!(gate_of("").unwrap().is_none());
+        let usual = gate_of("[gate]").unwrap().unwrap();
+        assert_eq!(usual.programs, [std::env::current_exe().unwrap()]);
+        assert_eq!(usual.state, PathBuf::from("/run/bailiwick/gate"));
+        // What was opened must not be forgotten with the boot.
+        assert_eq!(usual.gated, PathBuf::from("/state/gated.json"));
+        let own = gate_of(
+            r#"
+            [gate]
+            state = "/g"
+            gated = "/d/gated.json"
+            programs = ["/usr/local/sbin/bailiwick-runc"]
+            "#,
+        );
+        let own = own.unwrap().unwrap();
+        assert_eq!(own.gated, PathBuf::from("/d/gated.json"));
+        assert_eq!(
+            own.programs,
+            [PathBuf::from("/usr/local/sbin/bailiwick-runc")]
+        );
+        assert!(gate_of("[gate]\nprograms = [\"bailiwick-runc\"]").is_err());
+        assert!(gate_of("[gate]\ngatd = \"/x\"").is_err());
     }
 
     #[test]

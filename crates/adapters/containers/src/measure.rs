@@ -21,7 +21,7 @@ use crate::overlay::Layers;
 use crate::pod::Record;
 use crate::power;
 use crate::spec::Spec;
-use crate::start::Marked;
+use crate::start::{Keeping, Marked};
 use crate::users::Users;
 use crate::{Config, Containers, MeasureError, RuntimeError, Subject, exe};
 
@@ -183,7 +183,7 @@ pub(crate) fn platform<'a>(
         cri,
         mounts: &containers.config.platform_mounts,
         hostname,
-        runtime: runtime(container, &containers.config),
+        runtime: runtime(container, &containers.config, containers.keeping.as_deref()),
     }
 }
 
@@ -346,14 +346,17 @@ fn root_of_runtime(first: u32) -> PathBuf {
     }
 }
 
-/// runc through its usual shim, with nothing told to it but the usual.
-fn runtime(container: &Container, config: &Config) -> RuntimeIsKnown {
+/// runc through its usual shim, with nothing told to it but the usual; or the start gate, which calls it.
+fn runtime(container: &Container, config: &Config, gate: Option<&Keeping>) -> RuntimeIsKnown {
     let Some(runtime) = &container.runtime else {
         return RuntimeIsKnown::No;
     };
     let usual = |options: &Options| {
         let binary = &options.binary_name;
-        (binary.is_empty() || binary == "runc" || config.runtime_binaries.contains(binary))
+        (binary.is_empty()
+            || binary == "runc"
+            || config.runtime_binaries.contains(binary)
+            || gate.is_some_and(|gate| gate.is_gate(binary)))
             && options.root.is_empty()
             && options.criu_path.is_empty()
             && options.criu_image_path.is_empty()
@@ -409,7 +412,7 @@ mod tests {
             platform_mounts: Vec::new(),
             runtime_binaries: vec!["/opt/gate".into()],
         };
-        runtime(&container, &config)
+        runtime(&container, &config, None)
     }
 
     fn binary(name: &str) -> Option<Options> {

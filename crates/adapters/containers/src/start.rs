@@ -7,7 +7,7 @@ mod places;
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -413,11 +413,3 @@ impl Marked {
 
 /// More commands than a health check and the probes of a pod.
 const MOST_PROBES: usize = 64;
-
-/// Where the gate's files lie, for whoever configures it.
-impl GateConfig {
-    /// Programs that are not absolute paths.
-    pub fn relative_program(&self) -> Option<&PathBuf> {
-        self.programs.iter().find(|program| !program.is_absolute())
-    }
-}

@@ -19,7 +19,7 @@ use proto::containerd::services::containers::v1::Container;
 use tokio::sync::Notify;
 
 use super::claims::Claims;
-use crate::gate::{Created, HeldMark, MarkError, MarksFolder, Touch};
+use crate::gate::{Created, HeldMark, MarkError, MarksFolder, Touch, handlers};
 
 /// Where gate and agent meet.
 #[derive(Debug, Clone)]
@@ -267,12 +267,13 @@ impl Keeping {
             .filter(|any| any.type_url == "containerd.runc.v1.Options");
         let binary = options
             .and_then(|any| Options::decode(any.value.as_slice()).ok())
-            .map(|options| PathBuf::from(options.binary_name));
-        binary.is_some_and(|binary| {
-            self.config.programs.iter().any(|program| {
-                *program == binary || program.file_name() == Some(binary.as_os_str())
-            })
-        })
+            .map(|options| options.binary_name);
+        binary.is_some_and(|binary| self.is_gate(&binary))
+    }
+
+    /// Whether a runtime's binary is the gate.
+    pub(crate) fn is_gate(&self, binary: &str) -> bool {
+        handlers::is_gate(Path::new(binary), &self.config.programs)
     }
 }
 
@@ -341,3 +342,6 @@ pub(super) fn failed(error: &dyn std::error::Error) -> GateError {
 }
 
 pub(super) const LARGEST_SPEC: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests;
