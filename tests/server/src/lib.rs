@@ -8,6 +8,7 @@
 mod accounts;
 mod node;
 mod people;
+mod promotion;
 mod rows;
 mod signing;
 
@@ -31,6 +32,7 @@ use store::{Create, SqliteStore, StoreConfig};
 pub use accounts::RememberedAccounts;
 pub use node::{IMAGE, TestNode, as_shipped};
 pub use people::{Person, TlsIdentity};
+pub use promotion::{files_with_promoter, promoter};
 pub use signing::{FOUNDERS, founders, key_of};
 
 /// The server's type.

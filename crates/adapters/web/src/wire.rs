@@ -183,6 +183,9 @@ pub struct ChangeShown {
     pub access: Vec<AccessChange>,
     /// Who must sign, and who did.
     pub needs: Vec<Need>,
+    /// Files of the estate that it leads to which nobody submits: with them its hash can be computed from a folder.
+    #[serde(default)]
+    pub promotions: Vec<(String, String)>,
     /// The leaf that announced it.
     pub leaf: u64,
 }

@@ -11,7 +11,7 @@ use ledger::{
 use server::ports::Store;
 use store::Create;
 
-use crate::testkit::{Place, START, doing, entry, granted, lease, node, node_name};
+use crate::testkit::{Place, START, doing, granted, lease, node, node_name};
 
 #[tokio::test]
 async fn a_node_is_replaced_quoted_and_banned() {

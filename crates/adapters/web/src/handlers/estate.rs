@@ -54,6 +54,7 @@ pub(super) async fn change<S: Store, A: DatabaseAccounts>(
         record,
         access,
         needs,
+        promotions,
         leaf,
     } = server.change(number).await?;
     Reply::new(
@@ -62,6 +63,7 @@ pub(super) async fn change<S: Store, A: DatabaseAccounts>(
             record,
             access,
             needs,
+            promotions,
             leaf,
         },
         commitment,

@@ -11,10 +11,15 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
 use custody::{KeyDocument, KeyUse, seal_secret};
-use ledger::Actor;
+use estate::Digest;
 use serde_json::{Value, json};
-use server::ports::{Clock, Store};
-use test_server::{Person, RememberedAccounts, SystemClock, TestServer};
+use server::{
+    govern::{Pending, Submitted},
+    ports::{Clock, Store},
+};
+use test_server::{
+    Person, RememberedAccounts, SystemClock, TestServer, files_with_promoter as base, promoter,
+};
 use web::{Address, Api, Client, Limits, LocalDoor, RemoteDoor, client::Identity};
 
 pub(crate) type RealApi = Api<store_of::Sqlite, RememberedAccounts>;
@@ -43,7 +48,12 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open() -> Self {
-        let kit = TestServer::start().await;
+        Self::open_at("test.lab").await
+    }
+
+    pub(crate) async fn open_at(trust_domain: &'static str) -> Self {
+        let kit = TestServer::empty_at(trust_domain).await;
+        kit.apply(base(), false).await.unwrap();
         let api = Api::new(Arc::clone(&kit.server));
         let uid = std::fs::metadata(kit.folder()).unwrap().uid();
         let local = LocalDoor::bind_for(&kit.socket(), uid).await.unwrap();
@@ -131,35 +141,54 @@ impl House {
 
     /// Somebody with a certificate who stands in no team any more.
     pub(crate) async fn former(&self) -> Client {
-        let files = |more: &str| {
-            let mut files = test_server::files();
-            files[0].1.push_str(more);
+        let files = |guests: &str| {
+            let mut files = base();
+            files[0].1 = files[0].1.replace("[team]\n", &format!("[team]\n{guests}"));
             files
         };
         let with = files("guests = [\"zoe@hospital.example\"]\n");
-        self.kit
-            .server
-            .apply(with, false, Actor::LocalRoot, None)
-            .await
-            .unwrap();
+        self.kit.apply(with, false).await.unwrap();
         let zoe = self.person("zoe@hospital.example").await;
-        self.kit
-            .server
-            .apply(files(""), true, Actor::LocalRoot, None)
-            .await
-            .unwrap();
+        self.kit.apply(files(""), true).await.unwrap();
         zoe
     }
 
     /// The estate, another one each time.
     pub(crate) fn estate(&self) -> Value {
         let turn = self.turn.fetch_add(1, Ordering::SeqCst);
-        let mut files = test_server::files();
+        let mut files = base();
         files[1].1 = files[1].1.replace(
             "[dataset.bills]",
             &format!("[dataset.bills]\nmax_lease = \"{}m\"", turn + 1),
         );
         json!({ "files": files })
+    }
+
+    /// A change that waits for `bea`.
+    pub(crate) async fn waiting(&self) -> Pending {
+        let files = serde_json::from_value(self.estate()["files"].clone()).unwrap();
+        match self.kit.submit(files, false).await.unwrap() {
+            Submitted::Waiting(pending) => *pending,
+            Submitted::Applied(_) => panic!("it should wait"),
+        }
+    }
+
+    /// A promoter's statement of an image that nobody has seen before.
+    pub(crate) fn statement(&self) -> (Digest, String) {
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst) + 1;
+        let config = Digest::of(format!("build {turn}"));
+        let statement = self.kit.promotion(config, turn, &promoter());
+        (config, statement)
+    }
+
+    /// An image that was promoted.
+    pub(crate) async fn promoted(&self) -> Digest {
+        let (config, statement) = self.statement();
+        let set = "medrec".parse().unwrap();
+        let actor = ledger::Actor::LocalRoot;
+        let promoted = self.kit.server.promote(&set, &statement, actor, None);
+        promoted.await.unwrap();
+        config
     }
 
     /// A sealed secret, of the version that comes next.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
+use estate::Digest;
 use ledger::Disclosure;
 use serde_json::{Value, json};
 use server::{Code, ports::LogEntry};
@@ -26,8 +27,10 @@ const SAM: &str = "sam@hospital.example"; // security
 const CHEN: &str = "chen@hospital.example"; // owns the data set `records`
 const BEA: &str = "bea@hospital.example"; // owns another data set
 const OLU: &str = "olu@auditor.example"; // audit
+const CI: &str = "ci@hospital.example"; // a robot
 
 const NODE: Option<(&str, &str)> = Some(("name", "dal05-n1"));
+const SET: Option<(&str, &str)> = Some(("name", "medrec"));
 const SECRET: Option<(&str, &str)> = Some(("name", "db/pg/admin"));
 
 const fn case(
@@ -44,12 +47,16 @@ const fn case(
     }
 }
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 31] = [
     case(Call::Status, None, OLU, None),
     case(Call::Diff, None, OLU, None),
-    case(Call::Apply, None, CHEN, Some(OLU)),
+    case(Call::Apply, None, CI, Some(OLU)),
     case(Call::Changes, None, OLU, None),
-    case(Call::Change, Some(("version", "1")), OLU, None),
+    case(Call::Change, Some(("number", "1")), CI, None),
+    case(Call::Approve, None, OLU, Some(CI)),
+    case(Call::Reject, None, BEA, Some(CHEN)),
+    case(Call::Promote, SET, CI, Some(OLU)),
+    case(Call::Retire, SET, SAM, Some(CI)),
     case(Call::Nodes, None, OLU, None),
     case(Call::Node, NODE, OLU, None),
     case(Call::Token, NODE, ANA, Some(SAM)),
@@ -189,7 +196,8 @@ async fn the_right_one_leaves_a_leaf(house: &House, case: &Case, row: &Endpoint)
     let kind = row.ledger.unwrap().as_str();
     let person = house.person(case.right).await;
     let mut callers = vec![(format!("person:{}", case.right), person)];
-    if row.roles.contains(&Role::LocalRoot) {
+    let root = [Role::LocalRoot, Role::LabRoot];
+    if row.roles.iter().any(|role| root.contains(role)) {
         callers.push(("local:root".to_owned(), house.root()));
     }
     for (actor, client) in callers {
@@ -240,7 +248,17 @@ async fn ask(
         Call::Revoke => Some(house.kit.lease("dal05-n1").await),
         _ => None,
     };
+    let change = match case.call {
+        Call::Approve | Call::Reject if !kind.is_empty() => Some(house.waiting().await),
+        _ => None,
+    };
+    let number = match (&change, case.call) {
+        (Some(change), _) => Some(change.record.number.to_string()),
+        (None, Call::Approve | Call::Reject) => Some("1".to_owned()),
+        (None, _) => None,
+    };
     let mut path: Vec<(&str, &str)> = case.path.into_iter().collect();
+    path.extend(number.as_deref().map(|number| ("number", number)));
     path.extend(lease.as_deref().map(|id| ("id", id)));
     let query = match case.call {
         Call::Search => vec![
@@ -267,6 +285,14 @@ async fn ask(
         Call::PutSecret => house.sealed("db/pg/admin", "records").await,
         Call::WhoCan => json!({ "ask": about }),
         Call::Explain => json!({ "ask": about, "node": "dal05-n1", "image": "medrec" }),
+        Call::Approve => {
+            let signed = change.map(|change| house.kit.sign(BEA, change.hash));
+            json!({ "signature": signed.unwrap_or_default() })
+        }
+        Call::Reject => json!({ "reason": "not now" }),
+        Call::Promote => json!({ "envelope": house.statement().1 }),
+        Call::Retire if kind.is_empty() => json!({ "config": Digest::of("none") }),
+        Call::Retire => json!({ "config": house.promoted().await }),
         Call::Ban => json!({ "reason": "stolen" }),
         Call::Certificate => json!({ "spki": B64.encode(house.kit.public_key()) }),
         _ => return client.get(case.call, question).await,
@@ -290,4 +316,99 @@ pub(crate) fn disclosed(entry: &LogEntry, name: &str) -> String {
         .map(|text| Disclosure::decode(text).unwrap())
         .find(|it| it.name == name);
     found.unwrap().value.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_robot_submits_and_does_nothing_else() {
+    let house = House::open().await;
+    let robot = house.person(CI).await;
+    for case in &CASES {
+        let row = case.call.endpoint().unwrap();
+        let may = row.authentication == Authentication::Public || row.roles.contains(&Role::Robot);
+        let refused = match ask(&house, &robot, case, "").await {
+            Err(ClientError::Refused { code, .. }) => code == Code::Forbidden,
+            _ => false,
+        };
+        assert_eq!(refused, !may, "{:?}", case.call);
+    }
+    let listed: BTreeSet<_> = ENDPOINTS
+        .iter()
+        .filter(|row| row.roles.contains(&Role::Robot))
+        .map(|row| row.path)
+        .collect();
+    assert_eq!(
+        listed.into_iter().collect::<Vec<_>>(),
+        [
+            "/v1/changes",
+            "/v1/changes/{number}",
+            "/v1/estate/apply",
+            "/v1/images/{name}/promote",
+            "/v1/status"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_robot_withdraws_its_own_change_and_no_other() {
+    let house = House::open().await;
+    let robot = house.person(CI).await;
+    let body = house.estate();
+    let own: Answer<Value> = robot
+        .send(Call::Apply, Question::default(), &body)
+        .await
+        .unwrap();
+    let own = own.data["waiting"]["number"].to_string();
+    let others = house.waiting().await.record.number.to_string();
+    let reject = async |number: &str| {
+        let path = [("number", number)];
+        let question = Question {
+            path: &path,
+            query: &[],
+        };
+        let body = json!({ "reason": "a mistake" });
+        let answer: Result<Answer<Value>, _> = robot.send(Call::Reject, question, &body).await;
+        answer
+    };
+    assert!(reject(&others).await.is_err());
+    assert_eq!(reject(&own).await.unwrap().data["state"], "rejected");
+}
+
+#[tokio::test]
+async fn root_of_a_host_that_is_no_lab_sees_and_recovers_only() {
+    let house = House::open_at("hospital.example").await;
+    let mut lets_in = BTreeSet::new();
+    for case in &CASES {
+        let row = case.call.endpoint().unwrap();
+        if row.authentication == Authentication::Public {
+            continue;
+        }
+        let answer = ask(&house, &house.root(), case, "").await;
+        match answer {
+            Err(ClientError::Refused {
+                code: Code::Forbidden,
+                ..
+            }) => assert!(!row.roles.contains(&Role::LocalRoot), "{:?}", case.call),
+            _ => {
+                lets_in.insert(format!("{:?}", case.call));
+            }
+        }
+    }
+    let expected = [
+        "Apply",
+        "Approve",
+        "Ban",
+        "Certificate",
+        "Change",
+        "Changes",
+        "Diff",
+        "Leases",
+        "Node",
+        "Nodes",
+        "Promote",
+        "Reject",
+        "Retire",
+        "Revoke",
+        "Status",
+    ];
+    assert_eq!(lets_in.into_iter().collect::<Vec<_>>(), expected);
 }
