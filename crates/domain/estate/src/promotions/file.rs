@@ -36,67 +36,85 @@ fn file(
     images: &BTreeMap<ImageSetName, ImageSet>,
     keys: &BTreeMap<String, String>,
 ) -> Result<Promotions, EstateError> {
-    let malformed =
-        |key: String, reason: String| source.error(0, Problem::Malformed { key, reason });
-    let whole = |reason: &str| malformed("the file".to_owned(), reason.to_owned());
     let name = source.path.trim_start_matches(DIRECTORY);
     let name = name.trim_end_matches(".json");
-    let set: ImageSetName = name
+    let name: ImageSetName = name
         .parse()
-        .map_err(|error| malformed("the file's name".to_owned(), error::chain(&error)))?;
-    let json: FileJson =
-        strict_json::from_str(source.text).map_err(|error| whole(&error::chain(&error)))?;
-    let mut promotions = Promotions::none(set);
-    promotions.floor = json.floor;
-    promotions.retired = json.retired.iter().copied().collect();
-    match () {
-        () if json.version != 1 => return Err(whole("`version` is not 1")),
-        () if promotions.retired.len() != json.retired.len() => {
-            return Err(whole("an image is retired twice"));
+        .map_err(|error| malformed(source, "the file's name", error::chain(&error)))?;
+    let json = read(source)?;
+    let entries = match images.get(&name) {
+        Some(set) => entries(source, &json, set, keys)?,
+        // Of a set that went, floor and retired images stay.
+        None if json.promotions.is_empty() => Vec::new(),
+        None => {
+            let known = images.keys().map(ImageSetName::as_str);
+            let problem = Problem::UnknownName {
+                key: WHOLE.to_owned(),
+                kind: "image set",
+                nearest_name: most_similar(name.as_str(), known),
+                name: name.to_string(),
+            };
+            return Err(source.error(0, problem));
         }
-        () if promotions.retired.len() > Promotions::MOST_RETIRED => {
-            return Err(source.error(
-                0,
-                bound("the list of retired images", Promotions::MOST_RETIRED),
-            ));
+    };
+    Ok(Promotions {
+        set: name,
+        floor: json.floor,
+        entries,
+        retired: json.retired.into_iter().collect(),
+    })
+}
+
+/// The file's JSON, with all that holds for it whatever the set.
+fn read(source: &Source<'_>) -> Result<FileJson, EstateError> {
+    let json: FileJson = strict_json::from_str(source.text)
+        .map_err(|error| malformed(source, WHOLE, error::chain(&error)))?;
+    let retired: BTreeSet<&Digest> = json.retired.iter().collect();
+    let too_large = |what, limit| Err(source.error(0, Problem::TooLarge { what, limit }));
+    match () {
+        () if json.version != 1 => Err(malformed(source, WHOLE, "`version` is not 1")),
+        () if retired.len() != json.retired.len() => {
+            Err(malformed(source, WHOLE, "an image is retired twice"))
+        }
+        () if retired.len() > Promotions::MOST_RETIRED => {
+            too_large("the list of retired images", Promotions::MOST_RETIRED)
         }
         () if json.promotions.len() > Promotions::MOST => {
-            return Err(source.error(0, bound("the list of promotions", Promotions::MOST)));
+            too_large("the list of promotions", Promotions::MOST)
         }
-        () => {}
+        () => Ok(json),
     }
-    let Some(set) = images.get(&promotions.set) else {
-        return if json.promotions.is_empty() {
-            Ok(promotions)
-        } else {
-            let nearest_name = most_similar(name, images.keys().map(ImageSetName::as_str));
-            let (key, name) = ("the file".to_owned(), name.to_owned());
-            let kind = "image set";
-            let problem = Problem::UnknownName {
-                key,
-                kind,
-                name,
-                nearest_name,
-            };
-            Err(source.error(0, problem))
-        };
-    };
+}
+
+fn entries(
+    source: &Source<'_>,
+    json: &FileJson,
+    set: &ImageSet,
+    keys: &BTreeMap<String, String>,
+) -> Result<Vec<Entry>, EstateError> {
+    let mut entries = Vec::new();
     let mut last = 0;
     for (number, entry) in json.promotions.iter().enumerate() {
-        let key = || format!("promotion {}", number + 1);
-        let entry =
-            entry_of(entry, set, keys).map_err(|error| malformed(key(), error::chain(&error)))?;
+        let key = format!("promotion {}", number + 1);
+        let entry = entry_of(entry, set, keys)
+            .map_err(|error| malformed(source, &key, error::chain(&error)))?;
         if entry.promoted.revision <= last {
             let reason = "its revision is not above that of the one before";
-            return Err(malformed(key(), reason.to_owned()));
+            return Err(malformed(source, &key, reason));
         }
         last = entry.promoted.revision;
-        promotions.entries.push(entry);
+        entries.push(entry);
     }
-    if last > promotions.floor {
-        return Err(whole("`floor` is below the newest revision"));
+    if last > json.floor {
+        let reason = "`floor` is below the newest revision";
+        return Err(malformed(source, WHOLE, reason));
     }
-    Ok(promotions)
+    Ok(entries)
+}
+
+fn malformed(source: &Source<'_>, key: &str, reason: impl Into<String>) -> EstateError {
+    let (key, reason) = (key.to_owned(), reason.into());
+    source.error(0, Problem::Malformed { key, reason })
 }
 
 fn entry_of(
@@ -134,10 +152,6 @@ fn no_shared_image(
             }),
         )),
     }
-}
-
-fn bound(what: &'static str, limit: usize) -> Problem {
-    Problem::TooLarge { what, limit }
 }
 
 /// As the file says it.
@@ -184,3 +198,5 @@ struct EntryJson {
     at: Timestamp,
     envelope: Box<RawValue>,
 }
+
+const WHOLE: &str = "the file";
