@@ -1,5 +1,6 @@
-//! `bailiwick image encrypt|decrypt|inspect`.
+//! `bailiwick image encrypt|decrypt|inspect|key|promote|retire`.
 
+mod promote;
 mod recipients;
 
 use std::{
@@ -76,6 +77,8 @@ enum ImageCommand {
     },
     /// Fetches the signed key document of an image set, to encrypt with.
     Key(super::image_key::ImageKeyArgs),
+    Promote(promote::PromoteArgs),
+    Retire(promote::RetireArgs),
     /// Shows who can open which layer, and what everybody can read.
     ///
     /// Example: bailiwick image inspect docker://registry.example/app:1
@@ -124,13 +127,15 @@ impl RegistryArgs {
 pub(crate) fn run(args: ImageArgs) -> ExitCode {
     match args.command {
         ImageCommand::Key(args) => crate::asked(super::image_key::run(args)),
+        ImageCommand::Promote(args) => promote::promote(args),
+        ImageCommand::Retire(args) => promote::retire(args),
         other => crate::ended(work(other)),
     }
 }
 
 fn work(command: ImageCommand) -> anyhow::Result<()> {
     match command {
-        ImageCommand::Key(_) => Ok(()),
+        ImageCommand::Key(_) | ImageCommand::Promote(_) | ImageCommand::Retire(_) => Ok(()),
         ImageCommand::Encrypt {
             source,
             target,

@@ -147,6 +147,8 @@ fn every_command_shows_an_example() {
         "audit receipt",
         "audit verify",
         "image key",
+        "image promote",
+        "image retire",
         "person certificate",
     ];
     for command in commands {
