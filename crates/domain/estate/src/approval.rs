@@ -43,6 +43,14 @@ pub struct Missing {
     pub signed: BTreeSet<PersonId>,
 }
 
+impl Requirement {
+    /// Whether anybody but the submitter will do: whoever signs for another requirement meets this one, too.
+    #[must_use]
+    pub fn is_for_another_person(&self) -> bool {
+        self.rule == NOBODY_ALONE
+    }
+}
+
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -69,6 +77,8 @@ impl fmt::Display for Missing {
         write!(f, "{}, {have}", self.requirement)
     }
 }
+
+const NOBODY_ALONE: &str = "nobody alone";
 
 fn list(people: &BTreeSet<PersonId>) -> String {
     if people.is_empty() {

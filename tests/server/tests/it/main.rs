@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod attacks;
+mod changes;
 mod exec;
 mod leases;
 mod nodes;

@@ -6,7 +6,7 @@ use sshsig::{SshSigError, SshSignature};
 
 use super::reach::{self, OutOfReach};
 use super::rules::{FOUNDERS, Sides};
-use super::{Missing, Requirement};
+use super::{Missing, NOBODY_ALONE, Requirement};
 use crate::{
     Change, ChangeId, ChangeRecord, ChangeSignature, Effect, Estate, Founders, ObjectKind,
     PersonId, PolicyVersion, SshKey, Timestamp, diff,
@@ -384,7 +384,7 @@ fn nobody_alone(
     members.remove(submitter);
     Some(Missing {
         requirement: Requirement {
-            rule: "nobody alone".to_owned(),
+            rule: NOBODY_ALONE.to_owned(),
             team: format!("all but {submitter}"),
             wanted: 1,
             members,

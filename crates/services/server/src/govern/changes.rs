@@ -206,15 +206,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let Ok(draft) = self.stored_draft(&world, &stored).await else {
             return Ok(false);
         };
-        let record = &draft.record;
-        let submitted = record.submitter.as_ref() == Some(person);
-        let stands = || {
-            let (old, new) = (&world.estate, &draft.next.estate);
-            estate::stand_for(old, new, &record.changes, &self.founders).contains(person)
-        };
-        let narrows = record.effect() == Reach::Narrowing;
-        let robot = self.is_robot(person);
-        Ok(submitted || !robot && (draft.wants(person, &world, self) || narrows && stands()))
+        let submitted = draft.record.submitter.as_ref() == Some(person);
+        Ok(submitted || !self.is_robot(person) && draft.concerns(person, &world, self))
     }
 
     /// What people submit, with the promotions in force: these are the server's to keep.
@@ -505,7 +498,8 @@ impl Draft {
         }
     }
 
-    /// Whether a signature of this person can mean anything to the change.
+    /// Whether a signature of this person can mean anything to the change. Where nothing is wanting but another person than
+    /// the submitter, anybody is one.
     fn wants<S: Store, A: DatabaseAccounts>(
         &self,
         person: &PersonId,
@@ -515,12 +509,30 @@ impl Draft {
         let Err(missing) = &self.verdict else {
             return true;
         };
+        let anybody = missing
+            .iter()
+            .all(|missing| missing.requirement.is_for_another_person());
+        self.concerns(person, world, server)
+            || anybody
+                && missing
+                    .iter()
+                    .any(|missing| missing.requirement.members.contains(person))
+    }
+
+    /// Whether a rule or a team behind an object that the change touches names this person.
+    fn concerns<S: Store, A: DatabaseAccounts>(
+        &self,
+        person: &PersonId,
+        world: &World,
+        server: &Server<S, A>,
+    ) -> bool {
         let (old, new) = (&world.estate, &self.next.estate);
         let required = estate::requirements(old, new, &self.record.changes, &server.founders);
-        let open = missing.iter().map(|missing| &missing.requirement);
+        let missing = self.verdict.as_ref().err().into_iter().flatten();
+        let open = missing.map(|missing| &missing.requirement);
         required
             .iter()
-            .chain(open)
+            .chain(open.filter(|open| !open.is_for_another_person()))
             .any(|requirement| requirement.members.contains(person))
     }
 

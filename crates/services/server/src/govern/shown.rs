@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use estate::{
-    Change, ChangeId, ChangeRecord, DataSetName, Digest, Effect as Reach, Grantor, Missing,
+    Change, ChangeId, ChangeRecord, DataSetName, Digest, Effect as Reach, Estate, Grantor, Missing,
     PersonId, PolicyVersion, Timestamp,
 };
 use ledger::{ChangeState, StoredChange};
@@ -55,6 +55,8 @@ pub struct Shown {
     pub access: Vec<AccessChange>,
     /// Who must sign, and who did.
     pub needs: Vec<Missing>,
+    /// Files of the estate that it leads to which nobody submits: with them its hash can be computed from a folder.
+    pub promotions: Vec<(String, String)>,
     /// The leaf that announced it.
     pub leaf: u64,
 }
@@ -102,6 +104,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 }
             })
             .collect();
+        let mut promotions = new.files;
+        promotions.retain(|(path, _)| Estate::is_kept_by_server(path));
         let leaf = stored.leaf;
         let listed = self.listed(stored).await?;
         let others = listed.missing.iter().filter(|missing| {
@@ -116,6 +120,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             record,
             access,
             needs,
+            promotions,
             leaf,
         })
     }
