@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod change;
+pub(crate) mod doctor;
 pub(crate) mod estate;
 pub(crate) mod exec;
 pub(crate) mod image;

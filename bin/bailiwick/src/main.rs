@@ -34,6 +34,7 @@ enum Command {
     Audit(commands::audit::AuditArgs),
     Change(commands::change::ChangeArgs),
     Diff(commands::estate::DiffArgs),
+    Doctor(commands::doctor::DoctorArgs),
     Exec(commands::exec::ExecArgs),
     Image(commands::image::ImageArgs),
     Lab(commands::lab::LabArgs),
@@ -49,6 +50,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // In the place of runc: each container of this machine waits for it.
+    if let Some(exit) = commands::plugin::oci_runtime::called() {
+        return exit;
+    }
     let cli = Cli::parse_from(arguments());
     match cli.command {
         // These three become or serve another program: they start before anything else is built.
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => asked(commands::audit::run(args)),
         Command::Change(args) => asked(commands::change::run(args)),
         Command::Diff(args) => asked(commands::estate::diff(args)),
+        Command::Doctor(args) => asked(async move { commands::doctor::run(&args) }),
         Command::Lease(args) => asked(commands::lease::run(args)),
         Command::Node(args) => asked(commands::node::run(args)),
         Command::Person(args) => asked(commands::person::run(args)),

@@ -1,6 +1,7 @@
 //! `bailiwick plugin …`: what runtimes and image tools call. Not for people, and started before any run-time.
 
 pub(crate) mod containerd_decoder;
+pub(crate) mod oci_runtime;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ pub(crate) struct PluginArgs {
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
     ContainerdDecoder(containerd_decoder::ContainerdDecoderArgs),
+    OciRuntime(oci_runtime::OciRuntimeArgs),
     #[command(hide = true)]
     HoldStdout,
 }
@@ -24,6 +26,7 @@ enum PluginCommand {
 pub(crate) fn run(args: &PluginArgs) -> ExitCode {
     match &args.command {
         PluginCommand::ContainerdDecoder(args) => containerd_decoder::run(args),
+        PluginCommand::OciRuntime(args) => oci_runtime::run(args),
         PluginCommand::HoldStdout => containerd_decoder::hold_stdout(),
     }
 }

@@ -24,15 +24,23 @@ impl TrustArgs {
     /// # Errors
     /// A sentence, when `--ledger-key` is neither a key nor a file with one.
     pub(crate) fn trust(&self) -> Result<Trust, String> {
-        let lab = if self.lab {
-            Lab::Accepted
-        } else {
-            Lab::Refused
-        };
-        match &self.ledger_key {
-            None => Ok(Trust::in_agent(lab)),
-            Some(text) => parse_ledger_key(text).map(|key| Trust::in_ledger(key, lab)),
-        }
+        trust_in(self.ledger_key.as_deref(), self.lab)
+    }
+}
+
+/// Trust in a ledger, given as a key or a file with one, or in the agent.
+///
+/// # Errors
+/// A sentence, when `ledger_key` is neither a key nor a file with one.
+pub(crate) fn trust_in(ledger_key: Option<&str>, allow_lab: bool) -> Result<Trust, String> {
+    let lab = if allow_lab {
+        Lab::Accepted
+    } else {
+        Lab::Refused
+    };
+    match ledger_key {
+        None => Ok(Trust::in_agent(lab)),
+        Some(text) => parse_ledger_key(text).map(|key| Trust::in_ledger(key, lab)),
     }
 }
 

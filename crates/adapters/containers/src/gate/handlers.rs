@@ -99,6 +99,15 @@ pub fn read(config: &Path, programs: &[PathBuf]) -> Result<Vec<Handler>, Handler
     Ok(handlers)
 }
 
+/// A configuration and the files that it imports, in the order in which they count: paths and texts.
+///
+/// # Errors
+/// [`HandlersError`]
+pub fn files(config: &Path) -> Result<Vec<(PathBuf, String)>, HandlersError> {
+    let files = imports::with_imports(config)?.into_iter();
+    Ok(files.map(|file| (file.path, file.text)).collect())
+}
+
 /// Whether there are handlers, and each leads to the gate.
 pub fn is_everywhere(handlers: &[Handler]) -> bool {
     !handlers.is_empty() && handlers.iter().all(|handler| handler.leads == Leads::Gate)
