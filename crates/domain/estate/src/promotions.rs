@@ -241,14 +241,24 @@ impl Promotions {
 
     /// Whether this allows nothing that `old` did not.
     pub(crate) fn is_within(&self, old: &Self) -> bool {
-        self.floor >= old.floor
-            && self.retired.is_superset(&old.retired)
-            && self.entries.iter().all(|entry| {
-                let same = |other: &Entry| {
-                    (&other.envelope, other.promoted.at) == (&entry.envelope, entry.promoted.at)
-                };
-                old.entries.iter().any(same)
-            })
+        self.forgets_nothing_of(old) && self.entries.iter().all(|entry| old.has(entry))
+    }
+
+    /// Whether this can have come from `old`: by statements newer than its floor, by retiring, by dropping.
+    fn follows(&self, old: &Self) -> bool {
+        let may_be = |entry: &Entry| old.has(entry) || entry.promoted.revision > old.floor;
+        self.forgets_nothing_of(old) && self.entries.iter().all(may_be)
+    }
+
+    fn forgets_nothing_of(&self, old: &Self) -> bool {
+        self.floor >= old.floor && self.retired.is_superset(&old.retired)
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        let same = |other: &Entry| {
+            (&other.envelope, other.promoted.at) == (&entry.envelope, entry.promoted.at)
+        };
+        self.entries.iter().any(same)
     }
 }
 
@@ -266,6 +276,22 @@ impl Estate {
             .get(set)
             .cloned()
             .unwrap_or_else(|| Promotions::none(set.clone()))
+    }
+
+    /// Checks that the promotions can have come from those of `old`, the version before: no file that was edited between
+    /// versions brings back what was retired, or a statement that was here and went.
+    ///
+    /// # Errors
+    /// [`PromotionError::DoesNotFollow`]
+    pub fn check_promotions_follow(&self, old: &Self) -> Result<(), PromotionError> {
+        let sets = old.promotions.keys().chain(self.promotions.keys());
+        for set in sets {
+            if !self.promotions(set).follows(&old.promotions(set)) {
+                let set = set.to_string();
+                return Err(PromotionError::DoesNotFollow { set });
+            }
+        }
+        Ok(())
     }
 
     /// The files with promotions that go with `next`, an estate read without any, when it follows this one.

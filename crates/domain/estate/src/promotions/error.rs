@@ -161,6 +161,14 @@ pub enum PromotionError {
         super::Promotions::MOST_RETIRED
     )]
     TooManyRetired,
+    /// Fault: whoever edited the file between versions.
+    #[error(
+        "the promotions into image set `{set}` are not those of the version before and newer ones"
+    )]
+    DoesNotFollow {
+        /// The set.
+        set: String,
+    },
 }
 
 /// An error with its causes in one line.

@@ -87,6 +87,44 @@ fn a_set_that_comes_back_knows_its_old_statements() {
 }
 
 #[test]
+fn promotions_of_a_version_follow_those_before() {
+    let hospital = Hospital::new();
+    let none = hospital.estate();
+    let mut promotions = hospital.promoted(1);
+    let first = promotions.clone();
+    let one = hospital.estate_with(&promotions);
+    promotions.retire(&one, config(1)).unwrap();
+    let retired = hospital.estate_with(&promotions);
+    hospital.add(&mut promotions, &build(2), at(2));
+    let two = hospital.estate_with(&promotions);
+    for (old, new) in [
+        (&none, &one),
+        (&one, &retired),
+        (&retired, &two),
+        (&two, &two),
+    ] {
+        assert!(new.check_promotions_follow(old).is_ok());
+    }
+    // What was retired does not return, no file goes missing, and no floor falls.
+    for (old, new) in [
+        (&retired, &one),
+        (&two, &none),
+        (&two, &retired),
+        (&retired, &none),
+    ] {
+        assert!(matches!(
+            new.check_promotions_follow(old),
+            Err(PromotionError::DoesNotFollow { .. })
+        ));
+    }
+    // Nor does a statement that was dropped, whatever stands beside it.
+    let mut edited = promotions.clone();
+    edited.entries.insert(0, first.entries[0].clone());
+    let edited = hospital.estate_with(&edited);
+    assert!(edited.check_promotions_follow(&two).is_err());
+}
+
+#[test]
 fn files_that_the_server_would_not_write_are_refused() {
     type Edit = fn(&mut Value);
     let hospital = Hospital::new();
