@@ -87,6 +87,13 @@ pub struct Change {
     pub effect: Effect,
 }
 
+impl Change {
+    /// The object in words.
+    pub(crate) fn object(&self) -> String {
+        format!("{} `{}`", self.kind, self.name)
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match self.verb {
@@ -99,7 +106,7 @@ impl fmt::Display for Change {
             Effect::Narrowing => "narrows access",
             Effect::Widening => "may widen access",
         };
-        write!(f, "{verb} {} `{}`: {effect}", self.kind, self.name)
+        write!(f, "{verb} {}: {effect}", self.object())
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use sshsig::{SshSigError, SshSignature};
+use sshsig::SshSigError;
 
 use super::reach::{self, OutOfReach};
-use super::rules::{FOUNDERS, Sides};
+use super::rules::Sides;
+use super::signatures::{MAX_SIGNATURES, Signer, signers};
 use super::{Missing, NOBODY_ALONE, Requirement};
 use crate::{
-    Change, ChangeId, ChangeRecord, ChangeSignature, Effect, Estate, Founders, ObjectKind,
-    PersonId, PolicyVersion, SshKey, Timestamp, diff,
+    Change, ChangeId, ChangeRecord, Effect, Estate, Founders, ObjectKind, PersonId, PolicyVersion,
+    Timestamp, diff,
 };
 
 /// A change may take effect. Only [`approve`] makes one; no `Clone`, no `Default`, no public constructor.
@@ -120,30 +121,6 @@ pub enum NotApproved {
     OutOfReach(OutOfReach),
 }
 
-/// Whose key made a signature, by the estate in force; it isn't verified here.
-#[must_use]
-pub fn signer_of(signature: &SshSignature, old: &Estate, founders: &Founders) -> Option<PersonId> {
-    Signer::of(signature, old, founders).map(|signer| signer.name().clone())
-}
-
-/// Reads and verifies one signature of a change, and says whose it is.
-///
-/// # Errors
-/// [`NotApproved`]: not a signature, not of this change, of nobody who may sign, or of a robot.
-pub fn check_signature(
-    record: &ChangeRecord,
-    armored: &str,
-    old: &Estate,
-    founders: &Founders,
-) -> Result<ChangeSignature, NotApproved> {
-    let signature = SshSignature::parse(armored).map_err(|source| NotApproved::Text { source })?;
-    let signer = verified(&signature, record, old, founders)?;
-    Ok(ChangeSignature {
-        person: signer.name().clone(),
-        signature: armored.to_owned(),
-    })
-}
-
 /// Judges a change of the estate in force. `changes` is what differs, as the caller computed it from the two estates.
 ///
 /// # Errors
@@ -217,154 +194,62 @@ fn refines(changes: &[Change], found: &[Change]) -> bool {
     changes.len() == found.len() && changes.iter().zip(found).all(same)
 }
 
-/// Whose a key is. The two registers are apart: a founder's key is fixed for ever, a person's key is not, so the one
-/// must not speak with the authority of the other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Signer {
-    Person(PersonId),
-    Founder(PersonId),
-    Both { person: PersonId, founder: PersonId },
-}
-
-impl Signer {
-    fn of(signature: &SshSignature, old: &Estate, founders: &Founders) -> Option<Self> {
-        let key = SshKey::from(signature.public_key().clone());
-        let mut persons = old.people.persons.iter();
-        let person = persons.find(|(_, person)| person.keys.contains(&key));
-        let person = person.map(|(id, _)| id.clone());
-        let founder = founders.with_key(key.public_key()).cloned();
-        match (person, founder) {
-            (Some(person), Some(founder)) => Some(Self::Both { person, founder }),
-            (Some(person), None) => Some(Self::Person(person)),
-            (None, founder) => founder.map(Self::Founder),
-        }
-    }
-
-    fn name(&self) -> &PersonId {
-        match self {
-            Self::Person(person) | Self::Both { person, .. } => person,
-            Self::Founder(founder) => founder,
-        }
-    }
-
-    fn names(&self) -> impl Iterator<Item = &PersonId> {
-        let (first, second) = match self {
-            Self::Person(one) | Self::Founder(one) => (one, None),
-            Self::Both { person, founder } => (person, Some(founder)),
-        };
-        [first].into_iter().chain(second)
-    }
-
-    /// Who counts for a requirement: founders for the founders', people of the estate for all others.
-    fn counts_for(&self, requirement: &Requirement) -> Option<&PersonId> {
-        let founders = requirement.team == FOUNDERS && requirement.rule == FOUNDERS;
-        let name = match self {
-            Self::Person(person) => (!founders).then_some(person),
-            Self::Founder(founder) => founders.then_some(founder),
-            Self::Both { person, founder } => Some(if founders { founder } else { person }),
-        };
-        name.filter(|name| requirement.members.contains(*name))
-    }
-}
-
-fn verified(
-    signature: &SshSignature,
-    record: &ChangeRecord,
-    old: &Estate,
-    founders: &Founders,
-) -> Result<Signer, NotApproved> {
-    let signer = Signer::of(signature, old, founders).ok_or_else(|| NotApproved::Stranger {
-        fingerprint: signature.public_key().fingerprint(),
-    })?;
-    let text = record.hash().to_string();
-    let check = |text: &str| {
-        signature.verify(
-            signature.public_key(),
-            ChangeRecord::NAMESPACE,
-            text.as_bytes(),
-        )
-    };
-    // `echo` ends the line, a program does not.
-    check(&text)
-        .or_else(|_| check(&format!("{text}\n")))
-        .map_err(|source| NotApproved::Signature {
-            person: signer.name().clone(),
-            source,
-        })?;
-    let robot = |one: &&PersonId| old.people.persons.get(*one).is_some_and(|one| one.robot);
-    let robot = signer.names().find(robot).cloned();
-    robot.map_or(Ok(signer), |robot| Err(NotApproved::Robot(robot)))
-}
-
-/// Each signature must verify: one that is skipped would hide that somebody tampers.
-fn signers(
-    record: &ChangeRecord,
-    old: &Estate,
-    founders: &Founders,
-) -> Result<BTreeSet<Signer>, NotApproved> {
-    if record.signatures.len() > MAX_SIGNATURES {
-        return Err(NotApproved::TooMany);
-    }
-    let signer = |entry: &ChangeSignature| {
-        let ChangeSignature { person, signature } = entry;
-        let signature =
-            SshSignature::parse(signature).map_err(|source| NotApproved::Signature {
-                person: person.clone(),
-                source,
-            })?;
-        let signer = verified(&signature, record, old, founders)?;
-        if signer.name() != person {
-            return Err(NotApproved::OtherSigner {
-                claimed: person.clone(),
-                signer: signer.name().clone(),
-            });
-        }
-        Ok(signer)
-    };
-    record.signatures.iter().map(signer).collect()
-}
-
 fn missing(record: &ChangeRecord, sides: &Sides<'_>, signers: &BTreeSet<Signer>) -> Vec<Missing> {
     let first = record.base_version == PolicyVersion(0);
     let required = sides.requirements(&record.changes);
     let mut missing: Vec<Missing> = required
         .iter()
-        .filter_map(|requirement| unmet(requirement, signers, None))
+        .filter_map(|requirement| unmet(requirement, signers))
         .collect();
-    let founder_alone = sides.founders.quorum <= 1
-        || record
-            .submitter
-            .as_ref()
-            .is_none_or(|one| !sides.founders.people.contains_key(one));
-    if !required.is_empty() && !(first && founder_alone) {
+    let submitter = record.submitter.as_ref();
+    let founds = submitter.is_some_and(|one| sides.founders.people.contains_key(one));
+    let may_be_alone = first && !(founds && sides.founders.quorum > 1);
+    if !required.is_empty() && !may_be_alone {
         missing.extend(nobody_alone(record, sides, signers));
     }
     if !first {
-        let submitter = record.submitter.as_ref();
-        let submitter = submitter.filter(|one| !sides.is_robot(one));
-        let narrowing = record.changes.iter().filter(|change| {
-            change.effect == Effect::Narrowing && change.kind != ObjectKind::Promotion
-        });
-        let unmet = narrowing.filter_map(|one| unmet(&sides.standing(one), signers, submitter));
-        missing.extend(unmet);
+        missing.extend(unanswered_for(record, sides, signers));
     }
     missing
 }
 
-/// The requirement, if those who signed (and whoever counts without a signature) do not meet it.
-fn unmet(
-    requirement: &Requirement,
-    signers: &BTreeSet<Signer>,
-    beside: Option<&PersonId>,
-) -> Option<Missing> {
+fn unmet(requirement: &Requirement, signers: &BTreeSet<Signer>) -> Option<Missing> {
     let counted = signers.iter().filter_map(|one| one.counts_for(requirement));
-    let beside = beside.filter(|one| requirement.members.contains(*one));
     // A set of persons: two keys of one are one.
-    let signed: BTreeSet<PersonId> = counted.chain(beside).cloned().collect();
+    let signed: BTreeSet<PersonId> = counted.cloned().collect();
     (signed.len() < requirement.wanted).then(|| Missing {
         requirement: requirement.clone(),
         signed,
     })
+}
+
+/// Narrowing objects for which neither the submitter nor anybody who signed stands.
+fn unanswered_for(
+    record: &ChangeRecord,
+    sides: &Sides<'_>,
+    signers: &BTreeSet<Signer>,
+) -> Vec<Missing> {
+    let submitter = record.submitter.as_ref();
+    let submitter = submitter.filter(|one| !sides.is_robot(one));
+    let narrows = |change: &&Change| {
+        change.effect == Effect::Narrowing && change.kind != ObjectKind::Promotion
+    };
+    let unanswered = |change: &Change| {
+        let standing = sides.standing(change);
+        let submits = submitter
+            .is_some_and(|one| standing.people.contains(one) || standing.founders.contains(one));
+        let answered = submits || signers.iter().any(|signer| signer.stands(&standing));
+        (!answered).then(|| Missing {
+            requirement: standing.in_words(change),
+            signed: BTreeSet::new(),
+        })
+    };
+    record
+        .changes
+        .iter()
+        .filter(narrows)
+        .filter_map(unanswered)
+        .collect()
 }
 
 /// Whoever submits what widens needs somebody else, whatever the rules say.
@@ -397,5 +282,3 @@ fn in_words(missing: &[Missing]) -> String {
     let texts: Vec<String> = missing.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
-
-const MAX_SIGNATURES: usize = 64;

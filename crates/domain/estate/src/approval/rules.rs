@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Requirement;
+use super::{FOUNDERS, Requirement};
 use crate::effect::GUARDRAILS;
 use crate::images::Promoter;
 use crate::people::OWNER;
@@ -34,7 +34,7 @@ pub fn stand_for(
     let standing = changes
         .iter()
         .filter(|change| change.effect == Effect::Narrowing && change.kind != ObjectKind::Promotion)
-        .map(|change| sides.standing(change).members);
+        .map(|change| sides.standing(change).members());
     standing
         .reduce(|all, each| &all & &each)
         .unwrap_or_else(|| sides.known())
@@ -50,6 +50,32 @@ pub(super) enum Rule {
         what: String,
         owner: TeamName,
     },
+}
+
+/// Who stands for an object.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    teams: BTreeSet<String>,
+    /// By the estate in force.
+    pub(super) people: BTreeSet<PersonId>,
+    /// Where it has no rule.
+    pub(super) founders: BTreeSet<PersonId>,
+}
+
+impl Standing {
+    fn members(&self) -> BTreeSet<PersonId> {
+        &self.people | &self.founders
+    }
+
+    pub(super) fn in_words(&self, change: &Change) -> Requirement {
+        let teams: Vec<&str> = self.teams.iter().map(String::as_str).collect();
+        Requirement {
+            rule: change.object(),
+            team: teams.join(" or "),
+            wanted: 1,
+            members: self.members(),
+        }
+    }
 }
 
 /// The estate in force, the one that would be, and who signs where the first has no rule.
@@ -80,43 +106,40 @@ impl Sides<'_> {
         all.into_iter().collect()
     }
 
-    /// One signature of any of these brings a narrowing object into force.
-    pub(super) fn standing(&self, change: &Change) -> Requirement {
+    /// Who may bring a narrowing object into force: with one signature, or by submitting it.
+    pub(super) fn standing(&self, change: &Change) -> Standing {
         let rules = self.rules_of(change);
-        let mut teams: BTreeSet<&str> = BTreeSet::new();
-        let mut members = BTreeSet::new();
-        let demanded: Vec<Requirement> = if rules.is_empty() {
-            vec![self.founders_quorum()]
-        } else {
-            rules
-                .iter()
-                .flat_map(|rule| self.demanded_by(rule))
-                .collect()
-        };
-        for requirement in &demanded {
-            teams.insert(&requirement.team);
-            members.extend(requirement.members.iter().cloned());
+        let mut demanded: Vec<Requirement> = rules
+            .iter()
+            .flat_map(|rule| self.demanded_by(rule))
+            .collect();
+        if demanded.is_empty() {
+            demanded.push(self.founders_quorum());
         }
-        // What is gone can't be narrowed further by hand, and who people are is not for everybody to touch.
+        let mut standing = Standing::default();
+        for requirement in demanded {
+            let by_founders = requirement.is_of_founders();
+            standing.teams.insert(requirement.team);
+            if by_founders {
+                standing.founders.extend(requirement.members);
+            } else {
+                standing.people.extend(requirement.members);
+            }
+        }
+        // What is gone can't be brought back by one, and who people are is not for everybody to touch.
         let own_teams_only = change.verb == Verb::Removed
             || matches!(
                 change.kind,
                 ObjectKind::Team | ObjectKind::Person | ObjectKind::Approvals | ObjectKind::Duties
             );
-        if !own_teams_only {
-            for team in GUARDIANS {
-                if let Some(people) = self.old.people.teams.get(team) {
-                    teams.insert(team);
-                    members.extend(people.iter().filter(|one| !self.is_robot(one)).cloned());
-                }
+        for team in GUARDIANS.into_iter().filter(|_| !own_teams_only) {
+            if let Some(people) = self.old.people.teams.get(team) {
+                let people = people.iter().filter(|one| !self.is_robot(one));
+                standing.teams.insert(team.to_owned());
+                standing.people.extend(people.cloned());
             }
         }
-        Requirement {
-            rule: format!("{} `{}`", change.kind, change.name),
-            team: teams.into_iter().collect::<Vec<_>>().join(" or "),
-            wanted: 1,
-            members,
-        }
+        standing
     }
 
     pub(super) fn founders_quorum(&self) -> Requirement {
@@ -230,21 +253,20 @@ impl Sides<'_> {
     }
 
     fn of_image_set(&self, name: &str) -> BTreeSet<Rule> {
-        let mut rules = BTreeSet::new();
-        for set in self
-            .both()
-            .into_iter()
-            .filter_map(|estate| estate.images.get(name))
-        {
-            let of_data = self.of_dataset(set.dataset.as_str());
-            let covered = of_data
-                .iter()
-                .any(|rule| matches!(rule, Rule::Owned { owner, .. } if *owner == set.owner));
-            if !covered {
+        let sets = || {
+            self.both()
+                .into_iter()
+                .filter_map(|one| one.images.get(name))
+        };
+        let datasets = sets().map(|set| set.dataset.clone()).collect();
+        let mut rules = self.of_datasets(&datasets);
+        for set in sets() {
+            let asked =
+                |rule: &Rule| matches!(rule, Rule::Owned { owner, .. } if *owner == set.owner);
+            if !rules.iter().any(asked) {
                 let (what, owner) = (format!("image set `{name}`"), set.owner.clone());
                 rules.insert(Rule::Owned { what, owner });
             }
-            rules.extend(of_data);
         }
         rules
     }
@@ -334,5 +356,3 @@ impl Sides<'_> {
 
 /// Whoever stands in these teams may narrow anything.
 const GUARDIANS: [&str; 2] = ["platform", "security"];
-
-pub(super) const FOUNDERS: &str = "founders";

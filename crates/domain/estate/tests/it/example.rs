@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use estate::{
-    Attest, Estate, Grants, IdentityFacts, LocationKind, MountGroup, PolicyScope, Timestamp, Want,
+    Attest, Estate, ExecRule, Grants, IdentityFacts, LocationKind, MountGroup, PolicyScope,
+    Timestamp, Want,
 };
 
 use crate::{appended, edited, example, example_files};
@@ -211,4 +212,29 @@ fn the_hash_tells_meaning_not_spelling() {
 fn an_empty_estate_is_an_estate() {
     let none: [(&str, &str); 0] = [];
     assert_eq!(Estate::parse(&none).unwrap(), Estate::default());
+}
+
+#[test]
+fn a_data_set_is_confidential_and_refuses_hands_unless_said_otherwise() {
+    let name = "medical-records".parse().unwrap();
+    let estate = example();
+    let dataset = estate.dataset(&name).unwrap();
+    assert_eq!(
+        (dataset.confidential, dataset.exec),
+        (true, ExecRule::Refuse)
+    );
+    let said = "confidential = false\nexec = \"expose\"\nmin_assurance = 2";
+    let estate = edited("datasets.toml", "min_assurance = 2", said).unwrap();
+    let dataset = estate.dataset(&name).unwrap();
+    assert_eq!(
+        (dataset.confidential, dataset.exec),
+        (false, ExecRule::Expose)
+    );
+    let wrong = edited("datasets.toml", "min_assurance = 2", "exec = \"allow\"");
+    assert!(
+        wrong
+            .unwrap_err()
+            .to_string()
+            .ends_with("`refuse` or `expose` is wanted")
+    );
 }

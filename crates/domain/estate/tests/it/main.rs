@@ -1,10 +1,12 @@
 //! The estate as people write it, well and badly.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod approval;
 mod changes;
 mod example;
 mod hostile;
 mod mistakes;
+mod people;
 
 use estate::{Estate, EstateError};
 
