@@ -257,6 +257,7 @@ impl Watch<'_> {
     async fn saw_hand(&self, gate: &Keeping, container: ContainerRef) -> Result<(), RuntimeError> {
         let record = measure::record(self.client, &container).await?;
         if record.is_some_and(|record| gate.is_asked_about(&container, &record)) {
+            warn_of(gate.saw_entry(&container));
             return Ok(());
         }
         self.marks.see(&container);

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 
 use agent::GateQuestion;
 use agent::ports::{
-    Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, ProbeError, Starting,
+    Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, ProbeError, SeenHand,
+    Starting,
 };
 use estate::{Digest, ImageSetName};
 use evidence::request::{Hand, LayerUse, StartGate};
@@ -213,7 +214,7 @@ impl<S: Subject + 'static> Gate for NodeGate<S> {
         changed.await?.map_err(|error| failed(&error))
     }
 
-    async fn next_hand(&self) -> ContainerRef {
+    async fn next_hand(&self) -> SeenHand {
         self.keeping.next_hand().await
     }
 

@@ -13,7 +13,7 @@ use crate::{
     agent::Agent,
     backoff::BackOff,
     error::AgentError,
-    ports::{Connector, Gate, Probe},
+    ports::{Connector, Gate, Probe, SeenHand},
 };
 
 /// Which containers a hand got into, and when in the order of all of them.
@@ -94,16 +94,21 @@ impl HandWatch {
 }
 
 impl<C: Connector, P: Probe> Agent<C, P> {
-    /// Puts on record what hands that nobody asked about could see, for ever. Without a start gate there is nothing to do.
+    /// Ends what was given to containers that a hand got into, and puts on record what hands that nobody asked about could see,
+    /// for ever. Without a start gate there is nothing to do.
     pub async fn watch_hands(self: Arc<Self>) {
         let Some(gate) = self.probe.gate() else {
             return std::future::pending().await;
         };
         loop {
-            let container = gate.next_hand().await;
-            self.hands.touch(&container);
-            let agent = Arc::clone(&self);
-            tokio::spawn(async move { agent.report(&container).await });
+            match gate.next_hand().await {
+                SeenHand::LetIn(container) => self.hands.touch(&container),
+                SeenHand::Unasked(container) => {
+                    self.hands.touch(&container);
+                    let agent = Arc::clone(&self);
+                    tokio::spawn(async move { agent.report(&container).await });
+                }
+            }
         }
     }
 

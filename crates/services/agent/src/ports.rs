@@ -8,7 +8,9 @@ use estate::{Digest, Timestamp};
 use evidence::{Action, Statement, WorkloadFacts, request::LayerUse};
 use zeroize::Zeroizing;
 
-pub use gate::{Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, Starting};
+pub use gate::{
+    Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, SeenHand, Starting,
+};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {

@@ -190,12 +190,11 @@ impl Bundle {
     ) -> Result<Vec<Digest>, ProbeError> {
         let table = MountTable::parse(&self.mountinfo)
             .ok_or_else(|| refused("the gate's mounts can't be read"))?;
-        let sources = || self.spec.mounts.iter().filter_map(source);
-        let beneath = table.beneath(&self.root, sources());
+        let sources = self.spec.mounts.iter().filter_map(source);
+        let beneath = table.beneath(&self.root, sources);
         // A copy of the layers' files is known by the name of its snapshot alone, and a mount of one by nothing.
         let is_copy = snapshot.is_some_and(|snapshot| matches!(snapshot.root, Root::Copy(_)));
-        let from_copies = sources().any(|source| source.to_string_lossy().contains(SNAPSHOTTERS));
-        if beneath.is_unclear() && (from_copies || !is_copy) {
+        if beneath.is_unclear() && (beneath.mounts_layers() || !is_copy) {
             return Err(refused("what lies beneath the container can't be told"));
         }
         Ok(match listed.chains_under(&beneath) {
@@ -261,4 +260,6 @@ fn read(path: &Path, limit: u64) -> io::Result<String> {
 }
 
 const LARGEST_MOUNTINFO: u64 = 32 << 20;
-const SNAPSHOTTERS: &str = "/io.containerd.snapshotter.";
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use agent::ports::{DecidedOn, GateError, Hold, Holding};
+use agent::ports::{DecidedOn, GateError, Hold, Holding, SeenHand};
 use estate::{Digest, Timestamp};
 use evidence::ContainerRef;
 use evidence::request::{Hand, Held};
@@ -46,7 +46,7 @@ pub(crate) struct Keeping {
     /// Containers with a hand that is not on record yet; a folder each.
     unreported: MarksFolder,
     /// LOCK: for moments.
-    hands: Mutex<VecDeque<ContainerRef>>,
+    hands: Mutex<VecDeque<SeenHand>>,
     arrived: Notify,
 }
 
@@ -85,7 +85,7 @@ impl Keeping {
                     if let Err(error) = self.mark_touched(&container, Hand::Seen, &[]) {
                         tracing::warn!(%error, "a hand inside a container can't be marked");
                     }
-                    self.announce(container);
+                    self.announce(SeenHand::Unasked(container));
                 }
             }
             Err(error) => tracing::warn!(%error, "hands that were not reported can't be listed"),
@@ -193,7 +193,7 @@ impl Keeping {
             self.unreported.make(container)?;
             marks.touch(&touch(Hand::Seen, &[]))?;
         }
-        self.announce(container.clone());
+        self.announce(SeenHand::Unasked(container.clone()));
         Ok(())
     }
 
@@ -208,16 +208,27 @@ impl Keeping {
         }
     }
 
-    fn announce(&self, container: ContainerRef) {
+    /// A hand that the gate let in by itself, or after asking.
+    pub(crate) fn saw_entry(&self, container: &ContainerRef) -> Result<(), MarkError> {
+        // A refused one, a probe, or one that the gate has yet to judge leaves no mark.
+        if let Some(marks) = self.marks.of(container)?
+            && marks.touched()?
+        {
+            self.announce(SeenHand::LetIn(container.clone()));
+        }
+        Ok(())
+    }
+
+    fn announce(&self, hand: SeenHand) {
         let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        if !hands.contains(&container) {
-            hands.push_back(container);
+        if !hands.contains(&hand) {
+            hands.push_back(hand);
         }
         drop(hands);
         self.arrived.notify_one();
     }
 
-    pub(super) async fn next_hand(&self) -> ContainerRef {
+    pub(super) async fn next_hand(&self) -> SeenHand {
         loop {
             let next = self
                 .hands
@@ -225,7 +236,7 @@ impl Keeping {
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front();
             match next {
-                Some(container) => return container,
+                Some(hand) => return hand,
                 None => self.arrived.notified().await,
             }
         }

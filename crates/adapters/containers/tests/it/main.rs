@@ -3,4 +3,5 @@
 
 mod attacks;
 mod content;
+mod gate;
 mod runtime;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use containers::{Config, Containers, MeasureError, PlatformMount, Subject};
+use containers::{Config, Containers, GateConfig, MeasureError, PlatformMount, Subject};
 use estate::Digest;
 use evidence::{Deviation, WorkloadFacts};
 use tempfile::TempDir;
@@ -96,6 +96,15 @@ impl Runtime {
     /// Measuring begins now; what was created before is unknown to it.
     pub(crate) fn watched(&self) -> Containers {
         let containers = self.unwatched();
+        let watcher = containers.clone();
+        self.driver.spawn(async move { watcher.watch().await });
+        self.driver.block_on(containers.watching());
+        containers
+    }
+
+    /// The same, with a start gate; a new one each time, as after a restart of the agent.
+    pub(crate) fn gated(&self, gate: GateConfig) -> Containers {
+        let containers = self.unwatched().with_gate(gate);
         let watcher = containers.clone();
         self.driver.spawn(async move { watcher.watch().await });
         self.driver.block_on(containers.watching());
@@ -220,7 +229,7 @@ impl Runtime {
             .unwrap_or_else(|| panic!("ctr {args:?} failed"))
     }
 
-    fn try_ctr(&self, args: &[&str]) -> Option<String> {
+    pub(crate) fn try_ctr(&self, args: &[&str]) -> Option<String> {
         let output = Command::new("nsenter")
             .args([
                 "--mount",

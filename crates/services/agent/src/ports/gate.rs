@@ -73,9 +73,8 @@ pub trait Gate: Send + Sync + 'static {
         container: &ContainerRef,
         argv: &[String],
     ) -> impl Future<Output = Result<(), GateError>> + Send;
-    /// Waits for the next container into which a hand got without asking, and which is not on record with it yet. It is
-    /// marked already.
-    fn next_hand(&self) -> impl Future<Output = ContainerRef> + Send;
+    /// Waits for the next hand that got into a container; the container is marked already.
+    fn next_hand(&self) -> impl Future<Output = SeenHand> + Send;
     /// The hand is on record.
     fn reported(
         &self,
@@ -118,6 +117,15 @@ pub struct Inside {
     pub held: Held,
     /// The command with which the image says that its health is checked.
     pub healthcheck: Option<Vec<String>>,
+}
+
+/// A hand that got into a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeenHand {
+    /// Nobody asked about it, and it is not on record with the container yet.
+    Unasked(ContainerRef),
+    /// The gate let it in.
+    LetIn(ContainerRef),
 }
 
 /// One delivery.

@@ -8,7 +8,8 @@ use std::{
 use agent::{
     GateOperation, GateQuestion,
     ports::{
-        Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, ProbeError, Starting,
+        Claim, DecidedOn, Gate, GateError, GatedLayer, Hold, Holding, Inside, ProbeError, SeenHand,
+        Starting,
     },
 };
 use estate::{Digest, ImageSetName};
@@ -35,7 +36,7 @@ pub(crate) struct State {
     pub(crate) held: Vec<Holding>,
     pub(crate) probes: Vec<Vec<String>>,
     pub(crate) leases_forgotten: usize,
-    pub(crate) hands: VecDeque<ContainerRef>,
+    pub(crate) hands: VecDeque<SeenHand>,
     pub(crate) reported: Vec<String>,
 }
 
@@ -85,7 +86,11 @@ impl FakeGate {
 
     /// A hand comes in that nobody asked about.
     pub(crate) fn hand_comes(&self, id: &str) {
-        self.with(|state| state.hands.push_back(container(id)));
+        self.sees(SeenHand::Unasked(container(id)));
+    }
+
+    pub(crate) fn sees(&self, hand: SeenHand) {
+        self.with(|state| state.hands.push_back(hand));
         self.arrived.notify_one();
     }
 
@@ -161,10 +166,10 @@ impl Gate for FakeGate {
     async fn allow_probe(&self, _: &ContainerRef, argv: &[String]) -> Result<(), GateError> {
         self.write(|state| state.probes.push(argv.to_vec()))
     }
-    async fn next_hand(&self) -> ContainerRef {
+    async fn next_hand(&self) -> SeenHand {
         loop {
-            if let Some(container) = self.with(|state| state.hands.pop_front()) {
-                return container;
+            if let Some(hand) = self.with(|state| state.hands.pop_front()) {
+                return hand;
             }
             self.arrived.notified().await;
         }

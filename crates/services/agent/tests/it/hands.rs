@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent::{
     AgentError, GateOperation,
-    ports::{Holding, Outcome},
+    ports::{Holding, Outcome, SeenHand},
 };
 use estate::Digest;
 use evidence::{
@@ -398,6 +398,18 @@ async fn a_hand_that_nobody_asked_about_ends_streams_and_goes_on_record_once() {
         assert_eq!(state.execs.len(), 1);
         assert_eq!(state.execs[0].hand, Hand::Seen);
     });
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_hand_that_the_gate_let_in_by_itself_ends_streams_and_is_not_told() {
+    let (node, gate) = gated().await;
+    let watching = tokio::spawn(Arc::clone(&node.agent).watch_hands());
+    let mut watch = node.agent.hands();
+    gate.sees(SeenHand::LetIn(container("c1")));
+    tells(&mut watch).await;
+    assert!(node.server.with(|state| state.execs.is_empty()));
+    assert!(gate.with(|state| state.reported.is_empty()));
     watching.abort();
 }
 

@@ -218,9 +218,26 @@ fn marks_that_can_not_be_written_hold_nothing() {
     assert!(held.is_err(), "a folder that others may read");
 }
 
-async fn next(agent: &Keeping) -> Option<ContainerRef> {
+async fn next(agent: &Keeping) -> Option<SeenHand> {
     let next = tokio::time::timeout(Duration::from_millis(20), agent.next_hand());
     next.await.ok()
+}
+
+fn unasked() -> Option<SeenHand> {
+    Some(SeenHand::Unasked(container()))
+}
+
+#[tokio::test]
+async fn a_hand_that_the_gate_let_in_is_told_and_a_probe_or_refusal_is_not() {
+    let node = Node::new();
+    let agent = node.agent();
+    agent.saw_entry(&container()).unwrap();
+    node.create("{}");
+    agent.saw_entry(&container()).unwrap();
+    assert_eq!(next(&agent).await, None);
+    node.gate().touch(&touch(Hand::Exec, &[])).unwrap();
+    agent.saw_entry(&container()).unwrap();
+    assert_eq!(next(&agent).await, Some(SeenHand::LetIn(container())));
 }
 
 #[tokio::test]
@@ -229,12 +246,12 @@ async fn a_hand_that_was_seen_is_told_once_and_again_after_a_restart_until_it_is
     let agent = node.agent();
     agent.saw_hand(&container()).unwrap();
     agent.saw_hand(&container()).unwrap();
-    assert_eq!(next(&agent).await, Some(container()));
+    assert_eq!(next(&agent).await, unasked());
     assert_eq!(next(&agent).await, None);
 
     let agent = node.agent();
     assert_eq!(node.marked(&agent), otherwise(true));
-    assert_eq!(next(&agent).await, Some(container()));
+    assert_eq!(next(&agent).await, unasked());
     agent.reported(&container()).unwrap();
     assert_eq!(next(&node.agent()).await, None);
     agent.saw_hand(&container()).unwrap();
