@@ -4,6 +4,7 @@
 mod cases;
 mod decoder;
 mod exec;
+mod oci_runtime;
 mod people;
 mod runner;
 mod server_init;
