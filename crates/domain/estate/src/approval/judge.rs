@@ -73,6 +73,9 @@ pub enum NotApproved {
         /// The change.
         number: ChangeId,
     },
+    /// Fault: whoever keeps the change: promotions were edited between two versions.
+    #[error("{0}")]
+    Promotions(String),
     /// Fault: whoever keeps the change: the signers were shown something else than what differs.
     #[error("change {number} does not list what differs")]
     OtherChanges {
@@ -150,6 +153,9 @@ pub fn approve(
         return Err(NotApproved::Expired { number, at });
     }
     reach::check(old, new).map_err(NotApproved::OutOfReach)?;
+    // No signature of the change covers promotions, so a chain of versions is checked for edits between them here.
+    new.check_promotions_follow(old)
+        .map_err(|error| NotApproved::Promotions(error.to_string()))?;
     let sides = Sides { old, new, founders };
     let signers = signers(record, old, founders)?;
     let missing = missing(record, &sides, &signers);

@@ -2,7 +2,7 @@
 
 use estate::{ChangeRecord, Digest, Effect, Estate, NotApproved, PolicyVersion, approve, diff};
 
-use super::{VERSION, at, edited, founders, in_force, judge, signed, submit};
+use super::{VERSION, at, edited, files, founders, in_force, judge, signed, submit};
 
 /// A rule of two, so that one person is not enough.
 pub(super) fn pair() -> (Estate, Estate) {
@@ -321,4 +321,39 @@ fn founders_sign_the_first_version_whatever_it_is() {
         at(10),
     );
     assert!(matches!(answer, Err(NotApproved::OtherEstate { .. })));
+}
+
+#[test]
+fn an_edited_file_of_promotions_is_not_approved_by_any_signature() {
+    let with = |file: Option<String>| {
+        let mut all = files();
+        all.extend(file.map(|text| ("promotions/medrec.json".to_owned(), text)));
+        Estate::parse(&all).unwrap()
+    };
+    let file = |floor: u64, retired: &[Digest]| {
+        let retired: Vec<String> = retired.iter().map(|it| format!("\"{it}\"")).collect();
+        let retired = retired.join(",");
+        format!(r#"{{"version":1,"floor":{floor},"promotions":[],"retired":[{retired}]}}"#)
+    };
+    let gone = Digest::of("gone");
+    let old = with(Some(file(5, &[gone])));
+    for new in [
+        with(None),
+        with(Some(file(4, &[gone]))),
+        with(Some(file(5, &[]))),
+    ] {
+        let record = signed(
+            submit(&old, &new, Some("ana")),
+            &["chen", "eva", "sam", "tia"],
+        );
+        assert!(
+            matches!(judge(&record, &old, &new), Err(NotApproved::Promotions(why)) if why.contains("medrec"))
+        );
+    }
+    let risen = with(Some(file(6, &[gone])));
+    let record = signed(submit(&old, &risen, Some("ana")), &["chen"]);
+    assert!(!matches!(
+        judge(&record, &old, &risen),
+        Err(NotApproved::Promotions(_))
+    ));
 }
