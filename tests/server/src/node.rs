@@ -166,9 +166,19 @@ impl TestNode {
         house: &TestServer,
         workload: WorkloadFacts,
     ) -> Result<Answer, ReleaseError> {
+        self.lease_of(house, "postgresql/records", workload).await
+    }
+
+    /// Leases a credential for a workload.
+    pub async fn lease_of(
+        &self,
+        house: &TestServer,
+        credential: &str,
+        workload: WorkloadFacts,
+    ) -> Result<Answer, ReleaseError> {
         let request = LeaseRequest {
             v: 1,
-            credential: "postgresql/records".parse().unwrap(),
+            credential: credential.parse().unwrap(),
             verifier: "SCRAM-SHA-256$4096:c2FsdA==$a:b".into(),
         };
         let request = request.to_canonical().unwrap();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use estate::{Credential, Database, DatabaseKind, DatabaseName, Grants, LeaseId};
+use estate::{Credential, DataSetName, Database, DatabaseKind, DatabaseName, Grants, LeaseId};
 use evidence::{
     Session, Statement,
     request::{Canonical, LeaseRequest},
@@ -53,6 +53,11 @@ pub struct LeasedConnection {
 
 struct Found {
     credential: Credential,
+    login: Login,
+}
+
+/// A database and the secret with which accounts are made on it, sealed still.
+struct Login {
     database: Database,
     secret: SecretRow,
     ca: String,
@@ -87,7 +92,13 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             (None, _) => Some(DenialReason::Unknown(
                 "connection to the database of this credential",
             )),
-            (Some(found), _) if found.database.kind != DatabaseKind::Postgresql => Some(
+            // Else whoever owns another data set could have our login sent to an address of their own.
+            (Some(found), _) if found.login.secret.dataset != credential.dataset => {
+                Some(DenialReason::Unknown(
+                    "login to the database in the data set of this credential",
+                ))
+            }
+            (Some(found), _) if found.login.database.kind != DatabaseKind::Postgresql => Some(
                 DenialReason::Unknown("way to make accounts on this kind of database"),
             ),
             (_, false) => Some(DenialReason::Unknown("SCRAM-SHA-256 verifier of that form")),
@@ -148,23 +159,15 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         at: &Circumstances,
         credential: Credential,
     ) -> Result<Option<Found>, StoreError> {
-        let Some((database, secret, ca)) = self.login(&at.world, &credential.database).await?
-        else {
-            return Ok(None);
-        };
-        Ok(Some(Found {
-            credential,
-            database,
-            secret,
-            ca,
-        }))
+        let login = self.login(&at.world, &credential.database).await?;
+        Ok(login.map(|login| Found { credential, login }))
     }
 
     async fn login(
         &self,
         world: &World,
         name: &DatabaseName,
-    ) -> Result<Option<(Database, SecretRow, String)>, StoreError> {
+    ) -> Result<Option<Login>, StoreError> {
         let Some(database) = world.estate.database(name).cloned() else {
             return Ok(None);
         };
@@ -180,7 +183,11 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .and_then(|path| world.estate.key_file(path))
             .unwrap_or_default()
             .to_owned();
-        Ok(Some((database, secret, ca)))
+        Ok(Some(Login {
+            database,
+            secret,
+            ca,
+        }))
     }
 
     async fn fulfil(
@@ -241,7 +248,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     ) -> Result<(), ReleaseError> {
         let why = format!("create role `{role}`");
         let connection = self
-            .connect(&at.world, &found.database, &found.secret, &found.ca, why)
+            .connect(&at.world, &found.login, &intent.dataset, why)
             .await?;
         let grants = match &found.credential.grants {
             Grants::Sql(grants) => grants.iter().cloned().collect(),
@@ -262,14 +269,18 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     async fn connect(
         &self,
         world: &World,
-        database: &Database,
-        secret: &SecretRow,
-        ca: &str,
+        login: &Login,
+        for_dataset: &DataSetName,
         why: String,
     ) -> Result<Connection, ReleaseError> {
+        let Login {
+            database,
+            secret,
+            ca,
+        } = login;
         let permit = world
             .policies
-            .decide_connection(&database.name, &secret.dataset, &secret.dataset)
+            .decide_connection(&database.name, &secret.dataset, for_dataset)
             .ok_or_else(|| {
                 ReleaseError::Undelivered("no connection to that database is permitted".to_owned())
             })?;
@@ -280,7 +291,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .map_err(|error| ReleaseError::Undelivered(error.to_string()))?;
         Ok(Connection {
             url: database.url.to_string(),
-            ca_pem: ca.to_owned(),
+            ca_pem: ca.clone(),
             login,
         })
     }
@@ -369,14 +380,15 @@ fn locked(all: &Mutex<BTreeSet<LeaseId>>) -> std::sync::MutexGuard<'_, BTreeSet<
 }
 
 fn connection(id: &str, role: &str, intent: &LeaseIntent, found: &Found) -> Vec<u8> {
-    let url = &found.database.url;
+    let Login { database, ca, .. } = &found.login;
+    let url = &database.url;
     let connection = LeasedConnection {
         lease: id.to_owned(),
         user: role.to_owned(),
         host: url.host().to_owned(),
         port: url.port(),
         database: url.database().unwrap_or_default().to_owned(),
-        ca: found.ca.clone(),
+        ca: ca.clone(),
         expires: intent.expires.to_string(),
     };
     serde_json::to_vec(&connection).unwrap_or_default()

@@ -228,3 +228,70 @@ fn edit(files: &mut [(String, String)], path: &str, from: &str, to: &str) {
     assert!(text.contains(from), "{path}");
     *text = text.replace(from, to);
 }
+
+/// An estate in which the owner of `bills` names the login of `records`: on their own server, and on ours.
+fn with_a_stranger() -> Vec<(String, String)> {
+    let mut estate = files();
+    edit(
+        &mut estate,
+        "credentials.toml",
+        "[credential.\"postgresql/records\"]",
+        concat!(
+            "[database.theirs]\nkind = \"postgresql\"\nurl = \"postgresql://evil.example:5432/bills\"\n",
+            "login = \"secret:db/pg/admin\"\n",
+            "[credential.\"postgresql/bills\"]\ndataset = \"bills\"\ndatabase = \"theirs\"\n",
+            "grants = [\"CONNECT ON DATABASE bills\"]\nttl = \"1h\"\n",
+            "[credential.\"postgresql/bills-here\"]\ndataset = \"bills\"\ndatabase = \"pg\"\n",
+            "grants = [\"CONNECT ON DATABASE records\"]\nttl = \"1h\"\n",
+            "[credential.\"postgresql/records\"]"
+        ),
+    );
+    estate.push((
+        "policies/bills.cedar".to_owned(),
+        concat!(
+            "@id(\"bills-lease\")\npermit (principal in ImageSet::\"medrec\", action == Action::\"lease\", ",
+            "resource in DataSet::\"bills\");\n"
+        )
+        .to_owned(),
+    ));
+    estate
+}
+
+#[tokio::test]
+async fn a_login_of_another_data_set_is_never_opened_for_a_lease() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    house.apply(with_a_stranger(), false).await.unwrap();
+    for credential in ["postgresql/bills", "postgresql/bills-here"] {
+        let leased = node.lease_of(&house, credential, as_shipped()).await;
+        assert!(denial(leased).contains("login"), "{credential}");
+    }
+    assert_eq!(count(&house, &[("kind", "connection-use")]).await, 0);
+    assert!(house.server.leases(false).await.unwrap().is_empty());
+    node.lease(&house, as_shipped()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_is_not_sent_to_a_database_that_its_owner_never_agreed_to() {
+    let house = house().await;
+    house.apply(with_a_stranger(), false).await.unwrap();
+    house.server.sweep_orphans().await.unwrap();
+    let used = |database| [("kind", "connection-use"), ("database", database)];
+    assert_eq!(count(&house, &used("theirs")).await, 0);
+    assert_eq!(count(&house, &used("pg")).await, 1);
+}
+
+#[tokio::test]
+async fn a_lease_of_another_data_set_ends_by_no_login_but_its_own() {
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    node.lease(&house, as_shipped()).await.unwrap();
+    // As if the database's login had been another one when the lease was made.
+    house
+        .edit("UPDATE lease SET dataset = 'bills', outcome = 'ending'")
+        .await;
+    let before = count(&house, &[("kind", "connection-use")]).await;
+    assert!(house.server.sweep_once().await.is_err());
+    assert_eq!(count(&house, &[("kind", "connection-use")]).await, before);
+    assert_eq!(house.accounts.roles().len(), 1, "said, and tried again");
+}

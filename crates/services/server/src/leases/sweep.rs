@@ -50,22 +50,23 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             .store
             .leases_due(now, now.minus(PENDING_PATIENCE))
             .await?;
-        let mut by_database: BTreeMap<DatabaseName, Vec<LeaseRow>> = BTreeMap::new();
+        // A login is opened for the data set that it belongs to, so leases of another one stand apart.
+        let mut by_database: BTreeMap<(DatabaseName, DataSetName), Vec<LeaseRow>> = BTreeMap::new();
         // Read after the due ones: whoever marks a lease later sees that it is ending, and makes nothing.
         let making = locked(&self.making).clone();
         for lease in due.into_iter().filter(|lease| !making.contains(&lease.id)) {
             by_database
-                .entry(lease.database.clone())
+                .entry((lease.database.clone(), lease.dataset.clone()))
                 .or_default()
                 .push(lease);
         }
         let mut ended = 0;
         let mut failure = None;
-        for (database, leases) in by_database {
+        for ((database, dataset), leases) in by_database {
             if pace == Pace::Patient && self.pauses().hold(&database, now) {
                 continue;
             }
-            match self.end_all(&database, leases).await {
+            match self.end_all(&database, &dataset, leases).await {
                 Ok(count) => {
                     self.pauses().end(&database);
                     ended += count;
@@ -89,16 +90,17 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub(super) async fn end_all(
         &self,
         name: &DatabaseName,
+        dataset: &DataSetName,
         leases: Vec<LeaseRow>,
     ) -> Result<usize, ReleaseError> {
         let world = self.world();
-        let (database, secret, ca) = self.login(&world, name).await?.ok_or_else(|| {
+        let login = self.login(&world, name).await?.ok_or_else(|| {
             AccountError::Misconfigured(format!(
                 "database `{name}` has no usable login in the estate"
             ))
         })?;
         let why = format!("end {} leases", leases.len());
-        let connection = self.connect(&world, &database, &secret, &ca, why).await?;
+        let connection = self.connect(&world, &login, dataset, why).await?;
         let roles: Vec<String> = leases.iter().map(|lease| lease.role.clone()).collect();
         let (gone, failure) = self.end_roles(&connection, &roles).await;
         let gone: Vec<LeaseRow> = leases
@@ -176,11 +178,22 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         world: &World,
         name: &DatabaseName,
     ) -> Result<usize, ReleaseError> {
-        let Some((database, secret, ca)) = self.login(world, name).await? else {
+        let Some(login) = self.login(world, name).await? else {
+            return Ok(0);
+        };
+        // A database on which the login's own data set has no credential was never agreed to by its owner.
+        let mut credentials = world.estate.credentials();
+        let owned = |credential: &Credential| {
+            credential.database == *name && credential.dataset == login.secret.dataset
+        };
+        let Some(dataset) = credentials
+            .find(|credential| owned(credential))
+            .map(|credential| credential.dataset.clone())
+        else {
             return Ok(0);
         };
         let why = "look for orphan roles".to_owned();
-        let connection = self.connect(world, &database, &secret, &ca, why).await?;
+        let connection = self.connect(world, &login, &dataset, why).await?;
         // Roles first, leases after: a lease is on record before its role is made, so none that is being made now is
         // taken for an orphan.
         let mut orphans = self.accounts.list(&connection).await?;
