@@ -108,6 +108,12 @@ pub enum DenialReason {
     /// The requested thing does not exist, or the requester may not know that it does.
     #[error("no such {0}")]
     Unknown(&'static str),
+    /// The node can start containers that nobody was asked about.
+    #[error(
+        "data set `{0}` is confidential, and not every way in which this node makes containers leads through the start gate: \
+         `bailiwick doctor containerd` says which"
+    )]
+    Ungated(DataSetName),
     /// What the guard of the transaction found: something changed between decision and commit.
     #[error("{0}")]
     Superseded(String),

@@ -18,7 +18,7 @@ use oci_crypt::{SeenDescriptor, SeenPlace};
 use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subject, Verdict};
 use spiffe_id::SpiffeId;
 
-use self::judged::{check_binding, identity};
+use self::judged::{check_binding, identity, ungated};
 use crate::{
     budget::{DenialBudget, StrangerBudget},
     ports::{AccountError, DatabaseAccounts, Store, StoreError},
@@ -256,12 +256,15 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             Err(error) => Some(format!("the key packet is refused: {error}")),
         };
         let known = at.world.estate.image_set(&body.image).is_some();
+        let ungated = ungated(&at.world, &body);
         let request = Request::open(body);
         let verdict = match known {
             true => self.verdict(&at, on, statement, canonical, request),
             false => self.unknown(&at, "image set", request.target().to_string()),
         };
-        let verdict = verdict.refuse_if(refusal.map(DenialReason::Binding));
+        let verdict = verdict
+            .refuse_if(ungated)
+            .refuse_if(refusal.map(DenialReason::Binding));
         let logged: LoggedPermit<Open> = self.commit(verdict, Vec::new()).await?;
         match opened {
             Ok(opened) => self.deliver(custody.open_image_key(logged, &opened)).await,

@@ -246,3 +246,48 @@ async fn a_key_document_shows_that_its_key_was_announced() {
         Err(KeyDocumentError::NotAnnounced)
     );
 }
+
+#[tokio::test]
+async fn a_confidential_image_opens_only_where_the_start_gate_is_everywhere() {
+    use evidence::request::{Canonical, LayerDescriptor, OpenRequest, StartGate};
+    let house = house().await;
+    let node = TestNode::join(&house, "dal05-n1").await;
+    let open = async |gate| {
+        let request = OpenRequest {
+            v: 1,
+            image: "medrec".parse().unwrap(),
+            packet: estate::Digest::of("{}"),
+            layer: LayerDescriptor {
+                digest: estate::Digest::of("layer"),
+                size: 1,
+                media_type: "application/x+encrypted".into(),
+            },
+            uses: Vec::new(),
+            caller: estate::Digest::of("caller"),
+            start_gate: gate,
+        };
+        let request = request.to_canonical().unwrap();
+        let statement = node.state(&house, &request, None);
+        let server = &house.server;
+        denial(
+            server
+                .open(&node.session, &statement, &request, b"{}")
+                .await,
+        )
+    };
+    // The packet is rubbish, so whoever comes past the start gate is denied by that.
+    let ungated = open(StartGate::Missing).await;
+    assert!(
+        ungated.contains("`bailiwick doctor containerd`"),
+        "{ungated}"
+    );
+    assert!(open(StartGate::Everywhere).await.contains("key packet"));
+    let mut open_data = files();
+    let (_, datasets) = open_data
+        .iter_mut()
+        .find(|(path, _)| path == "datasets.toml")
+        .unwrap();
+    *datasets = datasets.replace("[dataset.bills]", "confidential = false\n[dataset.bills]");
+    house.apply(open_data, false).await.unwrap();
+    assert!(open(StartGate::Missing).await.contains("key packet"));
+}

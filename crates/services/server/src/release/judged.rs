@@ -1,5 +1,7 @@
 //! What a release is judged by beside policy: the path of an identity, the place of a layer.
 
+use evidence::request::StartGate;
+
 use super::*;
 
 /// The path by the first template that applies; who is in no image set stays `/unmeasured`.
@@ -68,6 +70,15 @@ pub(super) fn check_binding(body: &OpenRequest, opened: &OpenedPacket) -> Result
             .map_err(|mismatch| format!("manifest {}: {mismatch}", usage.manifest))?;
     }
     Ok(())
+}
+
+/// What is unpacked runs without a key: where some containers start unasked, the images of a confidential data set stay shut.
+pub(super) fn ungated(world: &World, body: &OpenRequest) -> Option<DenialReason> {
+    let set = world.estate.image_set(&body.image)?;
+    let dataset = world.estate.dataset(&set.dataset);
+    let confidential = dataset.is_none_or(|dataset| dataset.confidential);
+    let gated = body.start_gate == StartGate::Everywhere;
+    (confidential && !gated).then(|| DenialReason::Ungated(set.dataset.clone()))
 }
 
 pub(super) fn oci_digest(digest: estate::Digest) -> oci_crypt::Digest {
