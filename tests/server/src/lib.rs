@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod copy;
 mod node;
 mod people;
 mod promotion;

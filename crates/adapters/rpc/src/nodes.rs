@@ -196,9 +196,10 @@ impl<S: Store, A: DatabaseAccounts + 'static> Nodes for NodeService<S, A> {
     ) -> Result<Response<Self::DirectivesStream>, Status> {
         let (_, session) = authenticated(&request)?;
         let node: NodeName = session.node().clone();
+        let wire::DirectivesRequest { checkpoint } = request.into_inner();
         let mut standings = self
             .server
-            .standings(node)
+            .standings(node, &checkpoint)
             .await
             .map_err(|error| unavailable(&error))?;
         let stream = async_stream(move |sender| async move {

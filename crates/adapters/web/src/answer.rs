@@ -128,6 +128,7 @@ impl From<JournalError> for Failure {
                     ..Self::new(Code::Unavailable, message)
                 }
             }
+            JournalError::Distrusted(why) => Self::new(Code::Unavailable, why.clone()),
             _ => Self::broken(&error),
         }
     }
@@ -185,6 +186,7 @@ impl From<NodeError> for Failure {
             NodeError::Refused { error, commitment } => {
                 Self::of(Code::Denied, &error).on_record(*commitment)
             }
+            error @ NodeError::Distrusted(_) => Self::of(Code::Unavailable, &error),
             error @ NodeError::NotReleased(_) => Self::of(Code::Denied, &error),
             error @ NodeError::Unknown(_) => Self::of(Code::NotFound, &error),
             error => Self::broken(&error),

@@ -125,6 +125,13 @@ impl ActKind {
     }
 }
 
+impl ActKind {
+    /// Whether nothing changes by it but the log.
+    fn is_reading(self) -> bool {
+        matches!(self, Self::AuditRead | Self::AdminRead | Self::AdminRefused)
+    }
+}
+
 /// An act to be recorded. Never put a secret, or a hash of one, into a field.
 #[derive(Debug, Clone)]
 pub struct Act {
@@ -218,6 +225,9 @@ impl<J: Journal> Ledger<J> {
             effects,
             guards,
         } = act;
+        if !kind.is_reading() && matches!(actor, Actor::Person(_) | Actor::LocalRoot) {
+            self.trusted()?;
+        }
         let entropy = self.entropy();
         let mut draft =
             Draft::new(kind.as_str(), entropy).with("actor", actor.to_string(), entropy);

@@ -1,8 +1,9 @@
 //! The release path's third step: a verdict goes in, and only what is durable comes out as a proof.
 
+mod distrust;
 mod fields;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use estate::{Digest, Epoch, SecretName, Timestamp};
 use evidence::{NodeFacts, VerifiedAttestation, WorkloadFacts};
@@ -20,6 +21,8 @@ pub struct Ledger<J> {
     entropy: Arc<dyn Entropy>,
     /// The estate in force, for acts; clones share it.
     basis: Arc<RwLock<Option<Basis>>>,
+    /// Why nobody is answered by this ledger any more; clones share it.
+    distrust: Arc<OnceLock<String>>,
 }
 
 impl<J> Clone for Ledger<J> {
@@ -28,6 +31,7 @@ impl<J> Clone for Ledger<J> {
             journal: Arc::clone(&self.journal),
             entropy: Arc::clone(&self.entropy),
             basis: Arc::clone(&self.basis),
+            distrust: Arc::clone(&self.distrust),
         }
     }
 }
@@ -143,6 +147,7 @@ impl<J: Journal> Ledger<J> {
             journal,
             entropy,
             basis: Arc::default(),
+            distrust: Arc::default(),
         }
     }
 
@@ -169,6 +174,7 @@ impl<J: Journal> Ledger<J> {
         verdict: Verdict<K>,
         effects: Vec<Effect>,
     ) -> Result<LoggedPermit<K>, NotReleased> {
+        self.trusted()?;
         match verdict {
             Verdict::Denied(denial) => self.deny(denial).await,
             Verdict::Permitted(permit) => self.grant(permit, effects).await,
@@ -252,6 +258,7 @@ impl<J: Journal> Ledger<J> {
         guards: Vec<Guard>,
         mut effects: Vec<Effect>,
     ) -> Result<LoggedEnrolment, NotReleased> {
+        self.trusted()?;
         let EnrolmentTerms {
             epoch,
             now,

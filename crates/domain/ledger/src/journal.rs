@@ -44,4 +44,7 @@ pub enum JournalError {
     /// Fault: the store. The commit was sent and its outcome is unknown.
     #[error("the ledger did not confirm a write")]
     Uncertain,
+    /// Fault: whoever put an old database back: this ledger is not the one that clients know. Nothing was written.
+    #[error("{0}")]
+    Distrusted(String),
 }

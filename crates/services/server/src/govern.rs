@@ -176,9 +176,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             warnings
                 .push("custody: a passphrase file on the server's disk wraps all keys".to_owned());
         }
-        if let Some(checked) = self.store.rollback_warning().await? {
-            warnings.push(checked);
-        }
+        warnings.extend(self.rollback_lines().await?);
         let root = custody::RootPin::of(self.keyring.root.public_jwk()).map_err(KeyringError::from);
         Ok(Status {
             trust_domain: self.trust_domain.to_string(),

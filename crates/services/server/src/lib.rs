@@ -14,10 +14,12 @@ pub mod release;
 pub mod server;
 pub mod standing;
 pub mod trail;
+pub mod witnesses;
 pub mod world;
 
 pub use codes::{Code, Fault};
 pub use release::{Answer, Payload, ReleaseError};
 pub use server::{Parts, Server, StartError};
 pub use standing::Standing;
+pub use witnesses::Distrusted;
 pub use world::World;

@@ -3,6 +3,7 @@
 mod acts;
 mod known;
 mod quotes;
+mod refusals;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::PoisonError, time::Duration};
 
@@ -21,6 +22,7 @@ use ledger::{
 use crate::{
     ports::{DatabaseAccounts, Store, StoreError},
     server::Server,
+    witnesses::Distrusted,
 };
 
 /// A quote that was asked for.
@@ -117,6 +119,9 @@ pub enum NodeError {
     /// Fault: strangers: too many attestations were refused in too short a time; this one is counted, not recorded.
     #[error("refused; too many attestations were refused: try again in a minute")]
     Busy,
+    /// Fault: whoever put an old database back.
+    #[error(transparent)]
+    Distrusted(#[from] Distrusted),
     /// Fault: the store.
     #[error("the store can't be read")]
     Store(#[from] StoreError),
@@ -158,6 +163,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             remote,
             means,
         } = hello;
+        self.trusted()?;
         let row = self.store.node(&node).await?;
         if row.as_ref().is_some_and(|row| row.banned) {
             return Err(NodeError::Banned);
@@ -278,6 +284,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             previous,
             stage,
         } = attesting;
+        self.trusted()?;
         let now = self.now();
         let mut guards = vec![Guard::NodeAt(node.clone(), previous)];
         let mut effects = Vec::new();
@@ -362,36 +369,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         }
         self.announce();
         Err(NodeError::TwoSessions)
-    }
-
-    /// Refuses whoever has proven nothing yet: strangers do not fill the ledger.
-    async fn refuse_stranger(
-        &self,
-        node: &NodeName,
-        error: AttestationError,
-    ) -> Result<NodeError, NodeError> {
-        if self.strangers().records(self.now()) {
-            return self.refuse(node, error, Vec::new()).await;
-        }
-        tracing::info!(%node, error = %chain(&error), "an attestation was refused");
-        Ok(NodeError::Busy)
-    }
-
-    async fn refuse(
-        &self,
-        node: &NodeName,
-        error: AttestationError,
-        effects: Vec<Effect>,
-    ) -> Result<NodeError, NodeError> {
-        let mut act = Act::new(ActKind::NodeRefused, Actor::Node(node.to_string()))
-            .field("node", node.to_string())
-            .field("reason", chain(&error));
-        act.effects = effects;
-        let logged = self.ledger.record(act).await?;
-        Ok(NodeError::Refused {
-            error,
-            commitment: Box::new(logged.commitment().clone()),
-        })
     }
 }
 

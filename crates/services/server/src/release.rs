@@ -1,5 +1,6 @@
 //! The release path for node and workload: verify, decide, commit, release. There is no second one.
 
+mod error;
 mod judged;
 
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -7,21 +8,22 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use custody::{OpenedPacket, Released, Undelivered};
 use estate::{IdentityFacts, NodeName, Timestamp};
 use evidence::{
-    AttestedNode, RequestError, Session, Statement, VerifiedEvidence,
+    AttestedNode, Session, Statement, VerifiedEvidence,
     request::{Canonical, IssueRequest, OpenRequest, ReadRequest, StartRequest, SvidRequest},
 };
 use ledger::{
-    Act, ActKind, Actor, Commitment, Effect, JournalError, LoggedDenial, LoggedPermit, NotRecorded,
+    Act, ActKind, Actor, Commitment, Effect, LoggedPermit, NotRecorded,
     NotReleased, SerialRow,
 };
 use oci_crypt::{SeenDescriptor, SeenPlace};
 use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subject, Verdict};
 use spiffe_id::SpiffeId;
 
+pub use self::error::ReleaseError;
 use self::judged::{check_binding, identity, ungated};
 use crate::{
     budget::{DenialBudget, StrangerBudget},
-    ports::{AccountError, DatabaseAccounts, Store, StoreError},
+    ports::{DatabaseAccounts, Store},
     server::Server,
     world::World,
 };
@@ -51,48 +53,6 @@ pub enum Payload {
     Plain(Vec<Vec<u8>>),
 }
 
-/// Nothing was released.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReleaseError {
-    /// Fault: none. On record.
-    #[error("denied: {}", .0.denial.reason)]
-    Denied(Box<LoggedDenial>),
-    /// Fault: none. A hand inside a container was refused; on record.
-    #[error("denied: {1}")]
-    ExecRefused(Box<Commitment>, String),
-    /// Fault: the caller: nothing was decided.
-    #[error("the request can't be read")]
-    Request(#[from] RequestError),
-    /// Fault: the caller: this connection's node has no attestation in force.
-    #[error("the node has to attest first")]
-    NotAttested,
-    /// Fault: the store. Nothing was decided.
-    #[error("the release could not be recorded")]
-    Journal(#[from] JournalError),
-    /// Fault: the store.
-    #[error("the store can't be read")]
-    Store(#[from] StoreError),
-    /// Fault: the database. The lease is being ended.
-    #[error("the database account could not be made")]
-    Account(#[from] AccountError),
-    /// Fault: the server. Permitted and logged, yet not delivered; that is on record, too.
-    #[error("permitted, but not delivered: {0}")]
-    Undelivered(String),
-    /// Fault: the caller: too many denials in too short a time.
-    #[error("too many denials; try again in a minute")]
-    Busy,
-}
-
-impl From<NotReleased> for ReleaseError {
-    fn from(error: NotReleased) -> Self {
-        match error {
-            NotReleased::Denied(denial) => Self::Denied(denial),
-            NotReleased::Unavailable(error) => Self::Journal(error),
-        }
-    }
-}
-
 /// What a release is judged by: taken once, so that the whole release sees one world.
 pub(crate) struct Circumstances {
     pub(crate) world: Arc<World>,
@@ -102,6 +62,7 @@ pub(crate) struct Circumstances {
 
 impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub(crate) async fn circumstances(&self, on: &Session) -> Result<Circumstances, ReleaseError> {
+        self.trusted()?;
         if !self.budget().admits(on.node(), self.now()) {
             return Err(ReleaseError::Busy);
         }

@@ -103,6 +103,8 @@ pub struct Server<S, A> {
     pub(crate) budget: Mutex<crate::budget::DenialBudget>,
     /// Refused attestations.
     pub(crate) strangers: Mutex<crate::budget::StrangerBudget>,
+    /// What agents said of the ledger.
+    pub(crate) witnesses: crate::witnesses::Witnesses,
     /// Live directive streams by node: two at once with one endorsement key end both.
     pub(crate) streams: Mutex<BTreeMap<NodeName, u64>>,
 }
@@ -168,6 +170,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             pauses: Mutex::default(),
             budget: Mutex::default(),
             strangers: Mutex::default(),
+            witnesses: crate::witnesses::Witnesses::default(),
             streams: Mutex::default(),
         }))
     }

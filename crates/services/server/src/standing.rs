@@ -50,14 +50,17 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         self.changes.send_modify(|changes| changes.0 += 1);
     }
 
-    /// A stream for an authenticated node.
+    /// A stream for an authenticated node, which says how far it saw the ledger grow: the newest checkpoint that it holds, or
+    /// nothing. A checkpoint of this log that this tree does not lead to ends all trust in this server.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn standings(
         self: &Arc<Self>,
         node: NodeName,
+        checkpoint: &str,
     ) -> Result<StandingStream<S, A>, StoreError> {
+        self.hear(&node, checkpoint).await?;
         let epoch = self.store.node(&node).await?.map_or(0, |row| row.epoch.0);
         *self
             .streams

@@ -63,7 +63,7 @@ async fn an_orphan_that_can_not_be_dropped_keeps_no_other_alive() {
 async fn whoever_proves_nothing_ends_nobodys_session() {
     let house = house().await;
     let node = TestNode::join(&house, "dal05-n1").await;
-    let _stream = house.server.standings(node.name.clone()).await.unwrap();
+    let _stream = house.server.standings(node.name.clone(), "").await.unwrap();
     let attempt = TestNode::join_with(&house, "dal05-n1", "made up", Purpose::Enrol).await;
     assert!(attempt.is_err());
     node.lease(&house, as_shipped()).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_node_is_told_of_its_own_leases_alone() {
     house.attested("dal05-n1").await;
     let mut stream = house
         .server
-        .standings("dal05-n1".parse().unwrap())
+        .standings("dal05-n1".parse().unwrap(), "")
         .await
         .unwrap();
     let told = stream.next().await.unwrap().ended_leases;

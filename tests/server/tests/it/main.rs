@@ -8,6 +8,7 @@ mod leases;
 mod nodes;
 mod secrets;
 mod ways;
+mod witness;
 
 use ledger::Actor;
 use server::{

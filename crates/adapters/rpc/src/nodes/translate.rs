@@ -173,9 +173,10 @@ pub(super) fn release_status(error: &ReleaseError) -> Status {
         ReleaseError::Request(_) => Code::Malformed,
         ReleaseError::NotAttested => Code::Unauthenticated,
         ReleaseError::Busy => Code::Busy,
-        ReleaseError::Journal(_) | ReleaseError::Store(_) | ReleaseError::Account(_) => {
-            Code::Unavailable
-        }
+        ReleaseError::Journal(_)
+        | ReleaseError::Store(_)
+        | ReleaseError::Account(_)
+        | ReleaseError::Distrusted(_) => Code::Unavailable,
         _ => Code::Broken,
     };
     coded(code, error)

@@ -14,6 +14,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         nonce: &[u8],
         proof: &Proof,
     ) -> Result<(Commitment, Timestamp), NodeError> {
+        self.trusted()?;
         let now = self.now();
         let pending = self
             .nonces
