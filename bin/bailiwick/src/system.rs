@@ -1,6 +1,6 @@
 //! The real clock and the real randomness: everything below gets them as arguments.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use estate::Timestamp;
 
@@ -32,6 +32,28 @@ impl server::ports::Clock for SystemClock {
 impl agent::ports::Clock for SystemClock {
     fn now(&self) -> Timestamp {
         self.timestamp()
+    }
+}
+
+/// Time since this value was made, by the clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemTicks(Instant);
+
+impl SystemTicks {
+    /// Begins now.
+    pub(crate) fn begin() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where the steady clock comes in"
+        )]
+        let now = Instant::now();
+        Self(now)
+    }
+}
+
+impl server::ports::Monotonic for SystemTicks {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -16,7 +16,7 @@ use store::{Create, SqliteStore};
 use crate::{
     advice::Advice,
     config::{self, ServerConfig},
-    system::{SystemClock, SystemEntropy},
+    system::{SystemClock, SystemEntropy, SystemTicks},
 };
 
 /// Makes and runs a server.
@@ -142,6 +142,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     let nodes = listen_for_nodes(&config, &server).await?;
     let mut people = crate::commands::people::listen(&config, &server).await?;
     tokio::spawn(Arc::clone(&server).sweep_forever());
+    tokio::spawn(Arc::clone(&server).keep_time(Arc::new(SystemTicks::begin())));
     tokio::spawn(sweep_orphans_once(Arc::clone(&server)));
     eprintln!(
         "serving {} on {} and {}",

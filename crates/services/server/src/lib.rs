@@ -13,6 +13,7 @@ pub mod ports;
 pub mod release;
 pub mod server;
 pub mod standing;
+pub mod time;
 pub mod trail;
 pub mod witnesses;
 pub mod world;

@@ -1,6 +1,6 @@
 //! What the server needs of the world: a store beside the journal, a database for accounts, a clock.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use estate::{
     ChangeId, CredentialName, Digest, LeaseId, NodeName, PolicyVersion, SecretName, Timestamp,
@@ -15,6 +15,12 @@ use serde::{Deserialize, Serialize};
 pub trait Clock: Send + Sync {
     /// Now, by the server's clock.
     fn now(&self) -> Timestamp;
+}
+
+/// A clock that nobody sets.
+pub trait Monotonic: Send + Sync {
+    /// Time since some fixed moment of this boot.
+    fn elapsed(&self) -> Duration;
 }
 
 /// Everything that is read back. Nothing here writes but [`Store::put_key`], and that never replaces.

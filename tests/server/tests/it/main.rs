@@ -7,6 +7,7 @@ mod exec;
 mod leases;
 mod nodes;
 mod secrets;
+mod time;
 mod ways;
 mod witness;
 
