@@ -3,6 +3,7 @@
 
 mod attacks;
 mod changes;
+mod edited;
 mod exec;
 mod leases;
 mod nodes;

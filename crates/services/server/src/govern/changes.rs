@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     logged::VerifiedLeaf,
-    ports::{DatabaseAccounts, Store, StoreError},
+    ports::{DatabaseAccounts, Search, Store, StoreError},
     server::Server,
     world::{Candidate, World, record_of},
 };
@@ -453,7 +453,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
 
     async fn waiting(&self, number: ChangeId) -> Result<StoredChange, GovernError> {
         let stored = self.stored_change(number).await?;
-        match standing(&stored, self.now()) {
+        let state = self.state_of(&stored).await?;
+        match state {
             ChangeState::Waiting => Ok(stored),
             state => Err(GovernError::Conflict(format!(
                 "change {number} {}",
@@ -465,6 +466,28 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                         "is void: another version came into force first",
                 }
             ))),
+        }
+    }
+
+    /// Where a change stands: a rejection on record stands, whatever the row says.
+    pub(super) async fn state_of(&self, stored: &StoredChange) -> Result<ChangeState, StoreError> {
+        let state = standing(stored, self.now());
+        if state != ChangeState::Waiting {
+            return Ok(state);
+        }
+        let fields = [
+            ("number", stored.row.number.to_string()),
+            ("kind", ActKind::ChangeReject.as_str().to_owned()),
+            ("done", true.to_string()),
+        ];
+        let filter = Search {
+            fields: fields.map(|(name, value)| (name.to_owned(), value)).into(),
+            limit: 1,
+            ..Search::default()
+        };
+        match self.store.search(filter).await?.is_empty() {
+            true => Ok(ChangeState::Waiting),
+            false => Ok(ChangeState::Rejected),
         }
     }
 

@@ -11,7 +11,6 @@ use ledger::{ChangeState, StoredChange};
 use super::{
     GovernError,
     access::{AccessChange, access_changes},
-    changes::standing,
 };
 use crate::{
     ports::{DatabaseAccounts, Store, StoreError},
@@ -133,7 +132,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     /// A stored change, with its files if it waits.
     pub(super) async fn listed(&self, stored: StoredChange) -> Result<Listed, GovernError> {
         let record = read(&stored)?;
-        let state = standing(&stored, self.now());
+        let state = self.state_of(&stored).await?;
         let missing = match state {
             ChangeState::Waiting => {
                 let draft = self.stored_draft(&self.world(), &stored).await?;
