@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
@@ -63,22 +63,19 @@ fn sign_with(program: &Path, key_file: &Path, hash: &str) -> Result<SshSignature
     }
 }
 
-/// `ssh-keygen` reads the text from its standard input, and asks for a passphrase at the terminal itself.
+/// `ssh-keygen` reads the text from its standard input, and asks for a passphrase at the terminal itself. A file, not a pipe:
+/// a program that ends without reading breaks nothing.
 fn through(program: &Path, key_file: &Path, hash: &str) -> Result<SshSignature, CommandError> {
-    let spawned = Command::new(program)
+    let text = unnamed_file(hash).map_err(|error| {
+        CommandError::failed("the text to sign can't be handed over").caused_by(&error)
+    })?;
+    let ran = Command::new(program)
         .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
         .arg(key_file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut child = spawned.map_err(|error| not_started(&error))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // It may have ended without reading: its exit code tells.
-        let _ = stdin.write_all(hash.as_bytes());
-    }
-    let output = child
-        .wait_with_output()
-        .map_err(|error| CommandError::failed("`ssh-keygen` did not end").caused_by(&error))?;
+        .stdin(text)
+        .stderr(Stdio::inherit())
+        .output();
+    let output = ran.map_err(|error| not_started(&error))?;
     if !output.status.success() {
         return Err(CommandError::failed(format!(
             "`ssh-keygen` did not sign with `{}`",
@@ -94,6 +91,13 @@ fn through(program: &Path, key_file: &Path, hash: &str) -> Result<SshSignature, 
         ));
     }
     Ok(signature)
+}
+
+fn unnamed_file(text: &str) -> io::Result<fs::File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// An armoured signature.

@@ -52,11 +52,17 @@ pub(crate) struct DiffArgs {
 /// # Errors
 /// [`CommandError`]
 pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
-    let context = args.connection.context()?;
+    let ApplyArgs {
+        folder,
+        prune,
+        sign,
+        connection,
+    } = args;
+    let context = connection.context()?;
     let client = context.client()?;
     let body = Estate {
-        files: args.folder.files()?,
-        prune: args.prune,
+        files: folder.files()?,
+        prune,
     };
     let answer: Result<Answer<Submitted>, ClientError> =
         client.send(Call::Apply, Question::default(), &body).await;
@@ -72,20 +78,22 @@ pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
         }
         other => other?.data,
     };
-    let submitted = signed(&client, submitted, &args.sign).await?;
+    let submitted = signed(&client, submitted, &folder, &sign).await?;
     approve::report(&context, &submitted, None)
 }
 
-/// Signs with each key until the change is in force. What is signed is what the folder says, which this command just submitted.
+/// Signs with each key until the change is in force, if it leads to the folder's estate.
 async fn signed(
     client: &Client,
     mut submitted: Submitted,
+    folder: &FolderArgs,
     keys: &[PathBuf],
 ) -> Result<Submitted, CommandError> {
     let Some(pending) = submitted.waiting.as_ref().filter(|_| !keys.is_empty()) else {
         return Ok(submitted);
     };
     let change = checked::fetch(client, pending.number).await?;
+    checked::compare(&change, folder)?;
     eprint!("{}", words::shown(&change));
     for key in keys {
         if submitted.waiting.is_none() {

@@ -169,7 +169,7 @@ async fn list(context: &Context) -> Result<Exit, CommandError> {
         let row = |it: &SecretSummary| {
             vec![
                 it.name.to_string(),
-                it.value.clone(),
+                value_text(it),
                 it.version.to_string(),
                 it.dataset.to_string(),
                 it.by.clone(),
@@ -196,16 +196,30 @@ async fn show(context: &Context, name: &SecretName) -> Result<Exit, CommandError
         )
         .await?;
     context.output.print(&answer.data, |secret| {
-        let rest = [
+        let mut rest = vec![
             ("name", secret.name.to_string()),
             ("version", secret.version.to_string()),
             ("data set", secret.dataset.to_string()),
             ("suite", secret.suite.clone()),
             ("by", secret.by.clone()),
         ];
-        format!("value: {}\n{}", plain(&secret.value), lines(&rest))
+        rest.extend(secret.since.clone().map(|since| ("exposed", since)));
+        format!("value: {}\n{}", plain(&value_text(secret)), lines(&rest))
     })?;
+    if answer.data.exposed {
+        eprintln!(
+            "hint: somebody had a hand inside a container that holds it: change it at its source, then `bailiwick secret put {name}`"
+        );
+    }
     Ok(Exit::Done)
+}
+
+/// What is known of the value: that it is sealed, and whether a person may have seen it.
+fn value_text(secret: &SecretSummary) -> String {
+    match secret.exposed {
+        true => format!("{}; exposed, rotate", secret.value),
+        false => secret.value.clone(),
+    }
 }
 
 fn read_value(file: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod cases;
+mod changes;
 mod decoder;
 mod exec;
+mod house;
 mod oci_runtime;
 mod people;
 mod runner;
 mod server_init;
 mod svid;
+mod tampering;
 mod workload;

@@ -1,88 +1,10 @@
 //! The commands of people against a real server in this process, over both doors.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{fs, path::Path};
 
 use serde_json::Value;
-use server::ports::Clock;
-use test_server::{SystemClock, TestServer};
-use web::{Api, Limits, LocalDoor, RemoteDoor};
 
-use crate::runner::{Ran, run};
-
-struct House {
-    kit: TestServer,
-    https: String,
-}
-
-impl House {
-    async fn open() -> Self {
-        let kit = TestServer::empty().await;
-        let api = Api::new(Arc::clone(&kit.server));
-        let uid = fs::metadata(kit.folder()).unwrap().uid();
-        let local = LocalDoor::bind_for(&kit.socket(), uid).await.unwrap();
-        tokio::spawn(local.serve(Arc::clone(&api), Limits::default()));
-        let tls = kit.tls("127.0.0.1");
-        let now = Arc::new(|| SystemClock.now());
-        let remote = RemoteDoor::bind(
-            "127.0.0.1:0".parse().unwrap(),
-            kit.root_der(),
-            tls.chain,
-            tls.key,
-            now,
-        );
-        let remote = remote.await.unwrap();
-        let https = format!("https://{}", remote.address().unwrap());
-        tokio::spawn(remote.serve(api, Limits::default()));
-        fs::write(kit.folder().join("root.pem"), kit.root_pem()).unwrap();
-        for (path, text) in test_server::ESTATE {
-            let file = kit.folder().join("estate").join(path);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, text).unwrap();
-        }
-        Self { kit, https }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.kit.folder().join(name).to_str().unwrap().to_owned()
-    }
-
-    /// As root on the socket, with pin and ledger key.
-    fn root(&self, command: &[&str], stdin: &str) -> Ran {
-        let server = format!("unix:{}", self.kit.socket().display());
-        let options = [
-            "--server",
-            &server,
-            "--root-pin",
-            self.kit.pin(),
-            "--ledger-key",
-            self.kit.server.ledger_key(),
-        ];
-        tokio::task::block_in_place(|| run(&[command, &options].concat(), stdin))
-    }
-
-    /// As a person whose certificate `person certificate` wrote.
-    fn person(&self, name: &str, command: &[&str]) -> Ran {
-        let file = |ending: &str| self.path(&format!("{name}.{ending}"));
-        let (certificate, key, root) = (file("pem"), file("key"), self.path("root.pem"));
-        let options = [
-            "--server",
-            &self.https,
-            "--client-cert",
-            &certificate,
-            "--client-key",
-            &key,
-            "--root",
-            &root,
-        ];
-        tokio::task::block_in_place(|| run(&[command, &options].concat(), ""))
-    }
-
-    fn done(&self, command: &[&str]) -> String {
-        let ran = self.root(command, "");
-        assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{command:?}");
-        ran.stdout
-    }
-}
+use crate::{house::House, runner::run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_estate_is_compared_applied_and_asked() {
@@ -99,9 +21,20 @@ async fn the_estate_is_compared_applied_and_asked() {
     let gains = "GAINS image set medrec on dal05-n1 (DAL05, hipaaCluster): lease Credential::\"postgresql/records\"";
     assert!(diff.stdout.contains(gains), "{}", diff.stdout);
     assert!(
-        house
-            .done(&["apply", "-f", &estate])
-            .starts_with("version: 1\n")
+        diff.stdout.contains("effect:   widens\n"),
+        "{}",
+        diff.stdout
+    );
+    assert!(
+        diff.stdout.contains("needs founders: 2 of "),
+        "{}",
+        diff.stdout
+    );
+    let applied = house.applied(&estate, &test_server::FOUNDERS);
+    assert!(applied.contains("version:   1\n"), "{applied}");
+    assert!(
+        applied.contains("signed by: fay@hospital.example, gus@hospital.example\n"),
+        "{applied}"
     );
     assert_eq!(house.done(&["diff", "-f", &estate]), "nothing changes\n");
     let again = house.root(&["apply", "-f", &estate], "");
@@ -125,6 +58,27 @@ async fn the_estate_is_compared_applied_and_asked() {
         who.contains("records-lease") && who.contains("1 permitted"),
         "{who}"
     );
+    let (_, grantors) = who.split_once("could grant themselves this:\n").unwrap();
+    for (must_agree, team, who) in [
+        ("1", "1 of records-owners", "chen@hospital.example"),
+        (
+            "2",
+            "1 of platform, 1 of security",
+            "ana@hospital.example, sam@hospital.example",
+        ),
+        (
+            "2",
+            "1 of audit, 1 of security",
+            "olu@auditor.example, sam@hospital.example",
+        ),
+    ] {
+        let found = grantors.lines().any(|line| {
+            line.contains(&format!("  {must_agree}  "))
+                && line.contains(team)
+                && line.ends_with(who)
+        });
+        assert!(found, "{team}: {grantors}");
+    }
     let question = [
         "policy",
         "explain",
@@ -159,21 +113,18 @@ async fn the_estate_is_compared_applied_and_asked() {
             && kept.stderr.contains("`--prune`"),
         "{kept:?}"
     );
+    let key = house.key("chen@hospital.example");
+    let pruned = house.root(&["apply", "-f", &estate, "--prune", "--sign", &key], "");
     assert!(
-        house
-            .done(&["apply", "-f", &estate, "--prune"])
-            .starts_with(
-                "version: 2
-"
-            )
+        pruned.status == 0 && pruned.stdout.contains("version:   2\n"),
+        "{pruned:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_sealed_before_it_leaves() {
     let house = House::open().await;
-    let estate = house.path("estate");
-    house.done(&["apply", "-f", &estate]);
+    house.furnish();
     let put = [
         "secret",
         "put",
@@ -234,7 +185,7 @@ async fn a_secret_is_sealed_before_it_leaves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_verifies_offline_and_nothing_else_does() {
     let house = House::open().await;
-    house.done(&["apply", "-f", &house.path("estate")]);
+    house.furnish();
     let file = house.path("receipt.json");
     house.done(&["audit", "receipt", "0", "-o", &file]);
     let verify = |file: &str, key: &str| {
@@ -297,7 +248,7 @@ async fn a_receipt_verifies_offline_and_nothing_else_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_byte_changed_in_the_database_is_found() {
     let house = House::open().await;
-    house.done(&["apply", "-f", &house.path("estate")]);
+    house.furnish();
     // A search leaves a value that is an object: members keep one order, however they were put together.
     let nothing = house.root(&["audit", "search", "--field", "kind:enrol"], "");
     assert_eq!(
@@ -317,7 +268,7 @@ async fn one_byte_changed_in_the_database_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn people_ask_over_tls_with_what_their_teams_permit() {
     let house = House::open().await;
-    house.done(&["apply", "-f", &house.path("estate")]);
+    house.furnish();
     house.kit.attested("dal05-n1").await;
     for (name, id) in [
         ("olu", "olu@auditor.example"),

@@ -17,12 +17,42 @@ fn an_init_that_failed_can_be_run_again_and_one_that_succeeded_cannot() {
     );
     fs::write(at("server.toml"), config).unwrap();
     let config = at("server.toml");
-    let init = || run(&["server", "init", "--config", &config], "");
+    let key = |person: &str| test_server::key_of(person).public_key().to_string();
+    let (chen, eva) = ("chen@hospital.example", "eva@hospital.example");
+    let two = format!("# at work\n{}\n\n{}\n", key(chen), key("chen at home"));
+    fs::write(at("chen.pub"), two).unwrap();
+    fs::write(at("eva.pub"), key(eva)).unwrap();
+    let founders = [
+        format!("{chen}={}", at("chen.pub")),
+        format!("{eva}={}", at("eva.pub")),
+    ];
+    let [first, second] = &founders;
+    let words = [
+        "server",
+        "init",
+        "--founder",
+        first,
+        "--founder",
+        second,
+        "--config",
+        &config,
+    ];
+    let init = || run(&words, "");
     assert_eq!(init().status, 1, "there is no passphrase");
     fs::write(at("passphrase"), "correct horse battery staple").unwrap();
     fs::set_permissions(at("passphrase"), fs::Permissions::from_mode(0o600)).unwrap();
     let made = init();
     assert_eq!(made.status, 0, "{}", made.stderr);
+    let fingerprint = |person: &str| test_server::key_of(person).public_key().fingerprint();
+    for line in [
+        format!("founder       {chen} {}", fingerprint(chen)),
+        format!("founder       {chen} {}", fingerprint("chen at home")),
+        format!("founder       {eva} {}", fingerprint(eva)),
+        "quorum        2 of 2".to_owned(),
+    ] {
+        let said = made.stdout.lines().any(|said| said == line);
+        assert!(said, "{line}: {}", made.stdout);
+    }
     let root = fs::read(at("data/root.pem")).unwrap();
     let again = init();
     assert_eq!(again.status, 1);

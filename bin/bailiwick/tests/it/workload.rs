@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use agent::{AgentError, AgentStanding, Delivered, JwtSvid, X509Svid, ports::Outcome};
+use agent::{
+    AgentError, AgentStanding, Delivered, HandWatch, Hands, JwtSvid, X509Svid, ports::Outcome,
+};
 use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
 use evidence::{
     Confirmation, WorkloadFacts,
@@ -186,6 +188,9 @@ impl WorkloadAgent for Generous {
     }
     fn standing(&self) -> watch::Receiver<AgentStanding> {
         watch::Sender::new(AgentStanding::default()).subscribe()
+    }
+    fn hands(&self) -> HandWatch {
+        Arc::new(Hands::default()).watch()
     }
 }
 

@@ -31,8 +31,11 @@ pub(super) async fn run(context: &Context, args: ApproveArgs) -> Result<Exit, Co
     let client = context.client()?;
     let change = checked::fetch(&client, number).await?;
     still_waits(&change)?;
-    if let Some(folder) = folder {
-        checked::compare(&change, &FolderArgs::at(folder))?;
+    match folder {
+        Some(folder) => checked::compare(&change, &FolderArgs::at(folder))?,
+        None => eprintln!(
+            "hint: with `-f DIR` the change is compared with a folder whose files you know, to the last digest"
+        ),
     }
     let signature = match (&sign, &signature) {
         (Some(key), _) => {

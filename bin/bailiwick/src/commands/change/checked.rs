@@ -8,7 +8,10 @@ use web::{
     wire::{AccessChange, Answer, ChangeShown},
 };
 
-use crate::{estate_folder::FolderArgs, output::CommandError};
+use crate::{
+    estate_folder::FolderArgs,
+    output::{CommandError, plain},
+};
 
 /// A change whose hash, and whose list of gains and losses, are those that its record commits to.
 pub(crate) struct CheckedChange {
@@ -86,19 +89,44 @@ fn digest_of(access: &[AccessChange]) -> Digest {
     Digest::of(serde_json_canonicalizer::to_vec(&access).unwrap_or_default())
 }
 
-/// Whether the change leads to the estate of this folder.
+/// Whether the change leads to the estate of this folder. Promotions, which only a server writes, are taken from the change: each is
+/// checked against the promoters that the folder names.
 ///
 /// # Errors
 /// [`CommandError`]; exit code 4 when it leads elsewhere.
 pub(crate) fn compare(change: &CheckedChange, folder: &FolderArgs) -> Result<(), CommandError> {
-    let estate =
-        Estate::parse(&folder.files()?).map_err(|error| CommandError::failed(error.to_string()))?;
-    if estate.hash() == change.answer.record.result {
-        return Ok(());
+    let ChangeShown {
+        listed,
+        record,
+        promotions,
+        ..
+    } = &change.answer;
+    let elsewhere = |what: &str| {
+        CommandError::unverified(format!(
+            "change {} leads to another estate than the folder's{what}",
+            listed.number
+        ))
+        .hint("compare the folder with what was submitted: `bailiwick diff -f DIR` shows how it differs from what is in force")
+    };
+    let mut files = folder.files()?;
+    files.retain(|(path, _)| !Estate::is_kept_by_server(path));
+    if let Some((path, _)) = promotions
+        .iter()
+        .find(|(path, _)| !Estate::is_kept_by_server(path))
+    {
+        return Err(elsewhere(&format!(": `{}` is no promotion", plain(path))));
     }
-    Err(CommandError::unverified(format!(
-        "change {} leads to another estate than the folder's",
-        change.answer.listed.number
-    ))
-    .hint("compare the folder with what was submitted: `bailiwick diff -f DIR` shows how it differs from what is in force"))
+    files.extend(promotions.iter().cloned());
+    let estate =
+        Estate::parse(&files).map_err(|error| CommandError::failed(error.to_string()))?;
+    if estate.hash() != record.result {
+        return Err(elsewhere(""));
+    }
+    for (path, _) in promotions {
+        eprintln!(
+            "note: `{}` is the server's; what it promotes is signed by the promoters that the folder names",
+            plain(path)
+        );
+    }
+    Ok(())
 }

@@ -93,12 +93,12 @@ mod tests {
     #[test]
     fn everybody_of_the_lab_can_sign_and_every_rule_of_approval_is_filled() {
         let estate = estate::Estate::parse(&files()).unwrap();
-        let approve = &estate.people.approve;
+        let approve = &estate.people().approve;
         for rule in [&approve.inventory, &approve.people, &approve.dataset] {
             assert!(!rule.is_empty());
         }
         let members: std::collections::BTreeSet<_> = estate
-            .people
+            .people()
             .teams
             .values()
             .flatten()
@@ -107,7 +107,7 @@ mod tests {
         let with_keys: std::collections::BTreeSet<_> =
             PEOPLE.iter().map(|person| person.0.to_owned()).collect();
         assert_eq!(members, with_keys);
-        for person in estate.people.persons.values() {
+        for person in estate.people().persons.values() {
             assert_eq!(person.keys.len(), 1);
         }
     }
