@@ -1,6 +1,8 @@
 //! The whole log recomputed from its leaves and compared with everything that was stored beside them.
 
-use std::collections::BTreeMap;
+mod changes;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{Disclosure, Leaf};
 use server::ports::{Discrepancy, StoreError};
@@ -11,7 +13,7 @@ use crate::{
     SqliteStore,
     columns::{Columns, signed, unavailable},
     log::{search_key, value_text},
-    state, statements as sql,
+    read, state, statements as sql,
 };
 
 /// Reads one snapshot of the database, page by page.
@@ -23,11 +25,13 @@ pub(crate) async fn audit(store: &SqliteStore) -> Result<Vec<Discrepancy>, Store
         tenant: store.tenant().as_str(),
         tree: Tree::new(),
         time: i64::MIN,
+        told: changes::Told::default(),
         found: Vec::new(),
     };
     audit.leaves().await?;
     audit.head(store.verifier_key()).await?;
     audit.strays().await?;
+    audit.changes().await?;
     Ok(audit.found)
 }
 
@@ -36,6 +40,7 @@ struct Audit<'a> {
     tenant: &'a str,
     tree: Tree,
     time: i64,
+    told: changes::Told,
     found: Vec<Discrepancy>,
 }
 
@@ -132,11 +137,12 @@ impl Audit<'_> {
             .iter()
             .map(|stored| stored.encoded.clone())
             .collect();
-        if let Err(error) = leaf.disclose(&encoded) {
-            self.report(
+        match leaf.disclose(&encoded) {
+            Ok(values) => self.told.leaf(index, &values),
+            Err(error) => self.report(
                 Some(index),
                 format!("a disclosure beside leaf {index} is not the one logged: {error}"),
-            );
+            ),
         }
         for stored in disclosures {
             let decoded = Disclosure::decode(&stored.encoded);
@@ -198,6 +204,38 @@ impl Audit<'_> {
         for row in &self.rows(sql::LEAVES_STRAY, &[]).await? {
             let index = Columns(row).integer("idx")?;
             self.report(None, format!("there is a leaf {index}"));
+        }
+        Ok(())
+    }
+
+    /// Changes and versions of the estate, which can be edited as everything else can.
+    async fn changes(&mut self) -> Result<(), StoreError> {
+        let (mut changes, mut versions) = (BTreeSet::new(), BTreeSet::new());
+        for row in &self.rows(sql::CHANGES, &[]).await? {
+            match read::change(row) {
+                Ok(stored) => {
+                    changes.insert(stored.row.number.0);
+                    for what in self.told.change(&stored) {
+                        self.report(Some(stored.leaf), what);
+                    }
+                }
+                Err(error) => self.report(None, format!("a change can't be read: {error}")),
+            }
+        }
+        for row in &self.rows(sql::ESTATES, &[]).await? {
+            let leaf = Columns(row).number("leaf").unwrap_or(u64::MAX);
+            match read::estate(row) {
+                Ok(version) => {
+                    versions.insert(version.version.0);
+                    if let Some(what) = self.told.version(&version, leaf) {
+                        self.report(Some(leaf), what);
+                    }
+                }
+                Err(error) => self.report(None, format!("a version can't be read: {error}")),
+            }
+        }
+        for what in self.told.missing(&changes, &versions) {
+            self.report(None, what);
         }
         Ok(())
     }

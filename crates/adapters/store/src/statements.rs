@@ -92,6 +92,7 @@ statements! {
     NODE = "SELECT * FROM node WHERE tenant = $1 AND name = $2";
     NODES = "SELECT * FROM node WHERE tenant = $1 ORDER BY name";
     ESTATE = "SELECT * FROM estate WHERE tenant = $1 ORDER BY version DESC LIMIT 1";
+    ESTATES = "SELECT * FROM estate WHERE tenant = $1 ORDER BY version";
     ESTATE_AT = "SELECT * FROM estate WHERE tenant = $1 AND version = $2";
     ESTATE_HISTORY = "SELECT version, hash, number, change, applied_by, leaf, at FROM estate WHERE tenant = $1
         ORDER BY version DESC";

@@ -515,5 +515,7 @@ async fn a_promoted_build_is_a_member_without_a_human_until_it_is_retired() {
             .await
             .is_err()
     );
+    let audited = server::ports::Store::audit(house.server.store()).await;
+    assert_eq!(audited, Ok(Vec::new()));
     house.again().await.unwrap();
 }

@@ -3,7 +3,7 @@
 use server::ports::{Discrepancy, Store};
 use store::Create;
 
-use crate::testkit::{Place, entry, granted};
+use crate::testkit::{Place, applying, entry, granted, rejecting, signing, submitting};
 
 /// What an audit says of a log of five leaves after `edit`.
 async fn after(edit: &str) -> Vec<Discrepancy> {
@@ -147,4 +147,96 @@ async fn an_erased_disclosure_is_no_discrepancy() {
     assert_eq!(store.audit().await, Ok(vec![]));
     assert_eq!(store.entry(0).await.unwrap().unwrap().disclosures.len(), 2);
     store.close().await;
+}
+
+/// What an audit says of a rejected, an applied, a void and a waiting change after `edit`.
+async fn changes_after(edit: &str) -> Vec<String> {
+    let place = Place::new();
+    let store = place.open(Create::New).await;
+    for number in 1..=3 {
+        granted(&store, submitting(number)).await;
+    }
+    granted(&store, rejecting(1)).await;
+    granted(&store, signing(2, 1)).await;
+    granted(&store, applying(1, 2)).await;
+    granted(&store, submitting(4)).await;
+    assert_eq!(store.audit().await, Ok(vec![]));
+    place.edit(edit).await;
+    let found = store.audit().await.unwrap();
+    store.close().await;
+    found.into_iter().map(|found| found.what).collect()
+}
+
+#[tokio::test]
+async fn a_changed_change_or_version_is_found() {
+    for (edit, what) in [
+        (
+            "UPDATE change SET state = 'waiting' WHERE number = 1",
+            "change 1 stands otherwise",
+        ),
+        (
+            "UPDATE change SET state = 'rejected' WHERE number = 4",
+            "change 4 stands otherwise",
+        ),
+        (
+            "UPDATE change SET state = 'applied', version = 2 WHERE number = 4",
+            "change 4 stands otherwise",
+        ),
+        (
+            "UPDATE change SET state = 'waiting' WHERE number = 3",
+            "change 3 stands otherwise",
+        ),
+        (
+            "UPDATE change SET state = 'expired' WHERE number = 3",
+            "can't be read",
+        ),
+        (
+            "UPDATE change SET version = 7 WHERE number = 2",
+            "change 2 stands otherwise",
+        ),
+        (
+            "UPDATE change SET record = replace(record, 'null', '\"eve@evil.example\"') WHERE number = 4",
+            "change 4 has a record",
+        ),
+        (
+            "UPDATE change SET record = json_set(record, '$.signatures', json('[]')) WHERE number = 2",
+            "change 2 has other signatures",
+        ),
+        (
+            "UPDATE change SET record = replace(record, 'person0', 'person7') WHERE number = 2",
+            "change 2 has other signatures",
+        ),
+        (
+            "UPDATE change SET hash = (SELECT hash FROM change WHERE number = 1) WHERE number = 4",
+            "change 4 is not the one",
+        ),
+        (
+            "UPDATE change SET leaf = 0 WHERE number = 4",
+            "change 4 is not the one",
+        ),
+        ("DELETE FROM change WHERE number = 3", "change 3 is missing"),
+        ("DELETE FROM estate", "version 1 of the estate is missing"),
+        (
+            "UPDATE estate SET version = 2",
+            "version 2 of the estate is not the one",
+        ),
+        (
+            "UPDATE estate SET number = 3",
+            "version 1 of the estate is not the one",
+        ),
+        (
+            "UPDATE estate SET hash = change",
+            "version 1 of the estate is not the one",
+        ),
+        (
+            "INSERT INTO change SELECT tenant, 9, leaf, hash, record, files, submitted_by, at, expires, state, version FROM change WHERE number = 4",
+            "change 9 was submitted by no leaf",
+        ),
+    ] {
+        let found = changes_after(edit).await;
+        assert!(
+            found.iter().any(|found| found.contains(what)),
+            "{edit}: {found:?}"
+        );
+    }
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use estate::{ChangeId, Digest, Epoch, LeaseId, PolicyVersion, Timestamp};
 use ledger::{
     Effect, Entry, Guard, Journal, JournalError, Leaf, Written,
-    rows::{ChangeRow, EstateRow, LeaseOutcome, SecretRow, TokenRow},
+    rows::{LeaseOutcome, SecretRow, TokenRow},
 };
 use store::Create;
 use tlog::VerifierKey;
 
 use crate::testkit::{
-    Place, START, TestClock, checkpoint_of, commitment, doing, entry, granted, guarded, lease,
-    node, node_name, refused, signer, together, verify,
+    Place, START, TestClock, applying, checkpoint_of, commitment, doing, entry, granted, guarded,
+    lease, node, node_name, refused, rejecting, signed, signer, signing, submitting, together,
+    verify,
 };
 
 async fn leaves_stand_in_the_order_of_their_answers<J: Journal>(journal: &J, log: &VerifierKey) {
@@ -202,7 +203,7 @@ async fn guards_see_what_effects_did<J: Journal>(journal: &J) {
     )
     .await;
     granted(journal, submitting(1)).await;
-    granted(journal, doing("apply", Effect::Estate(Box::new(estate(1))))).await;
+    granted(journal, applying(1, 1)).await;
     granted(journal, guarded("estate", Guard::Policy(PolicyVersion(1)))).await;
     refused(
         journal,
@@ -266,78 +267,67 @@ async fn guards_see_what_effects_did<J: Journal>(journal: &J) {
     .await;
 }
 
-fn submitting(number: u64) -> Entry {
-    let mut entry = doing("submit", Effect::ChangeSubmitted(Box::new(change(number))));
-    entry.guards = vec![Guard::ChangeNewest(ChangeId(number - 1))];
-    entry
-}
-
 async fn a_change_waits_until_it_is_decided<J: Journal>(journal: &J) {
-    let waiting = |number, record| Guard::ChangeWaiting(ChangeId(number), Digest::of(record));
-    let invalid = async |effect| {
-        let answer = journal.append(doing("too late", effect)).await;
+    let waiting = |signatures| {
+        let record = Digest::of(signed(1, signatures));
+        guarded("ask", Guard::ChangeWaiting(ChangeId(1), record))
+    };
+    let invalid = async |entry: Entry| {
+        let answer = journal.append(entry).await;
         assert!(
             matches!(answer, Err(JournalError::Invalid(_))),
             "{answer:?}"
         );
     };
-    refused(journal, guarded("none yet", waiting(1, "{}"))).await;
+    refused(journal, waiting(0)).await;
     granted(journal, submitting(1)).await;
     refused(journal, submitting(1)).await;
-    granted(journal, guarded("submitted", waiting(1, "{}"))).await;
-    let signed = || Effect::ChangeSigned(ChangeId(1), "{\"signed\":1}".into());
-    granted(journal, doing("sign", signed())).await;
-    refused(
-        journal,
-        guarded("signed on top of what is no more", waiting(1, "{}")),
-    )
-    .await;
-    granted(journal, guarded("signed", waiting(1, "{\"signed\":1}"))).await;
-    granted(
-        journal,
-        doing("reject", Effect::ChangeRejected(ChangeId(1))),
-    )
-    .await;
-    refused(journal, guarded("rejected", waiting(1, "{\"signed\":1}"))).await;
-    invalid(signed()).await;
-    invalid(Effect::ChangeRejected(ChangeId(1))).await;
-    invalid(Effect::Estate(Box::new(estate(1)))).await;
+    granted(journal, waiting(0)).await;
+    granted(journal, signing(1, 1)).await;
+    // Counted on top of what is no more.
+    refused(journal, waiting(0)).await;
+    granted(journal, waiting(1)).await;
+    granted(journal, rejecting(1)).await;
+    refused(journal, waiting(1)).await;
+    invalid(signing(1, 2)).await;
+    invalid(rejecting(1)).await;
+    invalid(applying(1, 1)).await;
     refused(journal, submitting(1)).await;
     granted(journal, submitting(2)).await;
 }
 
 async fn a_version_comes_from_its_change_and_voids_all_others<J: Journal>(journal: &J) {
-    let waiting = |number| Guard::ChangeWaiting(ChangeId(number), Digest::of("{}"));
-    let nobodys = journal.append(doing("apply", Effect::Estate(Box::new(estate(1)))));
+    let waiting = |number| {
+        let guard = Guard::ChangeWaiting(ChangeId(number), Digest::of(signed(number, 0)));
+        guarded("ask", guard)
+    };
+    let nobodys = journal.append(applying(1, 1)).await;
     assert!(
-        matches!(nobodys.await, Err(JournalError::Invalid(_))),
+        matches!(nobodys, Err(JournalError::Invalid(_))),
         "no version without a change"
     );
     for number in 1..=3 {
         granted(journal, submitting(number)).await;
     }
-    let mut second = estate(1);
-    second.number = ChangeId(2);
-    granted(journal, doing("apply", Effect::Estate(Box::new(second)))).await;
+    granted(journal, applying(1, 2)).await;
     for number in 1..=3 {
-        refused(journal, guarded("decided", waiting(number))).await;
+        refused(journal, waiting(number)).await;
     }
-    let mut again = estate(2);
-    again.number = ChangeId(3);
-    let again = journal.append(doing("apply", Effect::Estate(Box::new(again))));
-    assert!(matches!(again.await, Err(JournalError::Invalid(_))), "void");
+    let void = journal.append(applying(2, 3)).await;
+    assert!(matches!(void, Err(JournalError::Invalid(_))), "void");
 }
 
 async fn an_expired_change_waits_no_more<J: Journal>(journal: &J, clock: &TestClock) {
-    let waiting = || Guard::ChangeWaiting(ChangeId(1), Digest::of("{}"));
+    let record = Digest::of(signed(1, 0));
+    let waiting = || guarded("ask", Guard::ChangeWaiting(ChangeId(1), record));
     granted(journal, submitting(1)).await;
     clock.set(START + 999);
-    granted(journal, guarded("in time", waiting())).await;
+    granted(journal, waiting()).await;
     clock.set(START + 1000);
-    refused(journal, guarded("late", waiting())).await;
+    refused(journal, waiting()).await;
     // A clock that is set back makes nothing young again: the log's time does not run backwards.
     clock.set(START);
-    refused(journal, guarded("late", waiting())).await;
+    refused(journal, waiting()).await;
 }
 
 async fn a_lease_moves_only_forward<J: Journal>(journal: &J) {
@@ -379,29 +369,6 @@ async fn a_leaf_too_long_for_any_tile_is_refused<J: Journal>(journal: &J) {
         journal.append(long).await,
         Err(JournalError::Invalid(_))
     ));
-}
-
-fn estate(version: u64) -> EstateRow {
-    EstateRow {
-        version: PolicyVersion(version),
-        hash: estate::EstateHash(Digest::of("estate")),
-        files: "[]".into(),
-        number: ChangeId(version),
-        change: Digest::of("change"),
-        record: "{}".into(),
-        by: "ana@hospital.example".into(),
-    }
-}
-
-fn change(number: u64) -> ChangeRow {
-    ChangeRow {
-        number: ChangeId(number),
-        hash: Digest::of("change"),
-        record: "{}".into(),
-        files: "[]".into(),
-        by: "ana@hospital.example".into(),
-        expires: Timestamp::from_millis(START + 1000),
-    }
 }
 
 fn secret(version: u64) -> SecretRow {

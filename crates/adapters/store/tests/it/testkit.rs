@@ -10,12 +10,16 @@ use std::{
     },
 };
 
-use estate::{Digest, Epoch, NodeName, Timestamp};
+use estate::{
+    ChangeId, ChangeRecord, ChangeSignature, Digest, Epoch, EstateHash, NodeName, PolicyVersion,
+    Timestamp,
+};
 use evidence::Attestor;
 use ledger::{
-    Commitment, Draft, Effect, Entropy, Entry, EntryId, Guard, Journal, Written,
-    rows::{LeaseIntent, NodeRow},
+    ActKind, Commitment, Draft, Effect, Entropy, Entry, EntryId, Guard, Journal, Written,
+    rows::{ChangeRow, EstateRow, LeaseIntent, NodeRow},
 };
+use serde_json::Value;
 use server::ports::Clock;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use store::{Create, OpenError, SqliteStore, StoreConfig};
@@ -133,6 +137,110 @@ pub(crate) fn doing(what: &str, effect: Effect) -> Entry {
         effects: vec![effect],
         ..entry(what)
     }
+}
+
+/// An entry of an act: its leaf tells what the audit compares.
+pub(crate) fn act(kind: ActKind, fields: &[(&'static str, Value)], effect: Effect) -> Entry {
+    let draft = |outcome: &'static str| {
+        let draft = Draft::new(kind.as_str(), &Random).with(outcome, true, &Random);
+        let fields = fields.iter();
+        fields.fold(draft, |draft, (name, value)| {
+            draft.with(name, value.clone(), &Random)
+        })
+    };
+    Entry {
+        id: EntryId::new(&Random),
+        granted: draft("done"),
+        refused: draft("refused"),
+        effects: vec![effect],
+        guards: Vec::new(),
+    }
+}
+
+pub(crate) fn record(number: u64) -> ChangeRecord {
+    ChangeRecord {
+        v: 1,
+        number: ChangeId(number),
+        base: EstateHash(Digest::of("base")),
+        base_version: PolicyVersion(0),
+        result: EstateHash(Digest::of("estate")),
+        changes: Vec::new(),
+        access: Digest::of("[]"),
+        submitter: None,
+        submitted: Timestamp::from_millis(START),
+        expires: Timestamp::from_millis(START + 1000),
+        signatures: Vec::new(),
+    }
+}
+
+/// The record with this many signatures.
+pub(crate) fn signed(number: u64, signatures: usize) -> String {
+    let mut record = record(number);
+    for at in 0..signatures {
+        record.signatures.push(ChangeSignature {
+            person: format!("person{at}@hospital.example").parse().unwrap(),
+            signature: "signature".into(),
+        });
+    }
+    serde_json::to_string(&record).unwrap()
+}
+
+pub(crate) fn change(number: u64) -> ChangeRow {
+    ChangeRow {
+        number: ChangeId(number),
+        hash: record(number).hash(),
+        record: signed(number, 0),
+        files: "[]".into(),
+        by: "ana@hospital.example".into(),
+        expires: Timestamp::from_millis(START + 1000),
+    }
+}
+
+pub(crate) fn submitting(number: u64) -> Entry {
+    let row = change(number);
+    let fields = [
+        ("number", number.into()),
+        ("changeHash", row.hash.to_string().into()),
+    ];
+    let effect = Effect::ChangeSubmitted(Box::new(row));
+    let mut entry = act(ActKind::ChangeSubmit, &fields, effect);
+    entry.guards = vec![Guard::ChangeNewest(ChangeId(number - 1))];
+    entry
+}
+
+pub(crate) fn signing(number: u64, signatures: usize) -> Entry {
+    let person = format!("person{}@hospital.example", signatures - 1);
+    let fields = [("number", number.into()), ("person", person.into())];
+    let effect = Effect::ChangeSigned(ChangeId(number), signed(number, signatures));
+    act(ActKind::ChangeApprove, &fields, effect)
+}
+
+pub(crate) fn rejecting(number: u64) -> Entry {
+    let effect = Effect::ChangeRejected(ChangeId(number));
+    act(ActKind::ChangeReject, &[("number", number.into())], effect)
+}
+
+pub(crate) fn estate(version: u64, number: u64) -> EstateRow {
+    EstateRow {
+        version: PolicyVersion(version),
+        hash: EstateHash(Digest::of("estate")),
+        files: "[]".into(),
+        number: ChangeId(number),
+        change: record(number).hash(),
+        record: signed(number, 0),
+        by: "ana@hospital.example".into(),
+    }
+}
+
+pub(crate) fn applying(version: u64, number: u64) -> Entry {
+    let row = estate(version, number);
+    let fields = [
+        ("policy", version.into()),
+        ("estate", row.hash.0.to_string().into()),
+        ("change", number.into()),
+        ("changeHash", row.change.to_string().into()),
+    ];
+    act(ActKind::EstateApply, &fields, Effect::Estate(Box::new(row)))
 }
 
 pub(crate) fn guarded(what: &str, guard: Guard) -> Entry {
