@@ -37,6 +37,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         [rule(), rule(), rule()],
         1_usize..3,
         any::<[bool; 4]>(),
+        prop::bool::weighted(0.3),
         prop::option::of(0_usize..9),
         prop::collection::vec(
             (
@@ -52,6 +53,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 rules,
                 quorum,
                 [place, opened, team, shorter],
+                alone,
                 submitter,
                 signers,
             )| Plan {
@@ -65,7 +67,11 @@ fn plan() -> impl Strategy<Value = Plan> {
                 team,
                 shorter,
                 submitter,
-                signers,
+                signers: match submitter {
+                    // Whoever submits signs with both keys, and nobody else does.
+                    Some(one) if alone && one < 6 => vec![(one, false), (one, true)],
+                    _ => signers,
+                },
             },
         )
 }
