@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use estate::Digest;
 use evidence::ContainerRef;
 use prost::Message as _;
 use proto::containerd::events::{
@@ -154,7 +155,7 @@ impl Marks {
                 state.touched.remove(&key);
                 state.seen.remove(&key);
             }
-            Happened::Unpacked => {}
+            Happened::Unpacked(_) => {}
         }
         drop(state);
         self.changed.notify_waiters();
@@ -200,7 +201,7 @@ async fn follow(
         if event.topic == FENCE {
             marks.begin(now());
             if let Some(gate) = gate {
-                gate.unpacked.notify_one();
+                gate.lost_sight();
             }
         } else if let Some(happened) = Happened::read(&event) {
             let watch = Watch {
@@ -248,15 +249,19 @@ impl Watch<'_> {
                     warn_of(gate.forget(&container));
                 }
             }
-            Happened::Unpacked => gate.unpacked.notify_one(),
+            Happened::Unpacked(chain) => gate.saw_unpacked(chain),
         }
         Ok(())
     }
 
     /// Where the gate is called for each hand, it knows better what was one: a refused exec and a probe are none.
     async fn saw_hand(&self, gate: &Keeping, container: ContainerRef) -> Result<(), RuntimeError> {
-        let record = measure::record(self.client, &container).await?;
-        if record.is_some_and(|record| gate.is_asked_about(&container, &record)) {
+        let record = measure::record(self.client, &container).await;
+        let is_asked_about = match &record {
+            Ok(Some(record)) => gate.is_asked_about(&container, record),
+            Ok(None) | Err(_) => gate.was_asked(&container),
+        };
+        if is_asked_about {
             warn_of(gate.saw_entry(&container));
             return Ok(());
         }
@@ -381,8 +386,15 @@ enum Happened {
     /// Somebody got a process into it, or its memory out of it.
     Hand(ContainerRefKey),
     Removed(ContainerRefKey),
-    /// A layer was unpacked somewhere.
-    Unpacked,
+    /// A layer was unpacked somewhere, as the end of this chain.
+    Unpacked(Digest),
+}
+
+/// containerd's event, as far as it is read.
+#[derive(Clone, PartialEq, prost::Message)]
+struct SnapshotCommit {
+    #[prost(string, tag = "2")]
+    name: String,
 }
 
 impl Happened {
@@ -419,7 +431,10 @@ impl Happened {
             "/tasks/checkpointed" => Some(Self::Hand(key(TaskCheckpointed::decode(value)
                 .ok()?
                 .container_id))),
-            "/snapshot/commit" => Some(Self::Unpacked),
+            "/snapshot/commit" => {
+                let name = SnapshotCommit::decode(value).ok()?.name;
+                name.parse().ok().map(Self::Unpacked)
+            }
             _ => None,
         }
     }
@@ -536,6 +551,43 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_chain_that_was_unpacked_is_read_and_another_snapshots_name_is_not() {
+        let committed = |name: &str| {
+            let commit = SnapshotCommit { name: name.into() };
+            let envelope = Envelope {
+                topic: "/snapshot/commit".into(),
+                event: Some(prost_types::Any {
+                    type_url: String::new(),
+                    value: commit.encode_to_vec(),
+                }),
+                ..Envelope::default()
+            };
+            Happened::read(&envelope)
+        };
+        let chain = Digest::of("chain");
+        assert_eq!(
+            committed(&chain.to_string()),
+            Some(Happened::Unpacked(chain))
+        );
+        assert_eq!(committed("extract-1 sha256:"), None);
+    }
+
+    /// What no gate was asked about stays known, whoever watches.
+    #[test]
+    fn a_hand_that_was_seen_outlives_a_loss_of_events_and_ends_with_its_container() {
+        let marks = Marks::default();
+        marks.begin(START);
+        marks.apply(created());
+        assert!(!marks.saw(&container()));
+        marks.see(&container());
+        marks.forget();
+        assert!(marks.saw(&container()));
+        let gone = ContainerDelete { id: "app".into() };
+        marks.apply(event("/containers/delete", &gone));
+        assert!(!marks.saw(&container()));
+    }
+
     /// `kubectl debug --target`: the target's own record does not change.
     #[test]
     fn a_container_that_joins_a_process_space_touches_its_owner() {
@@ -565,7 +617,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hostile_events_never_panic(topic in "/(tasks|containers)/[a-z-]{0,12}", value: Vec<u8>) {
+        fn hostile_events_never_panic(topic in "/(tasks|containers|snapshot)/[a-z-]{0,12}", value: Vec<u8>) {
             let event = Some(prost_types::Any { type_url: String::new(), value });
             let _ = Happened::read(&Envelope { topic, event, ..Envelope::default() });
         }

@@ -29,7 +29,7 @@ use crate::measure::{self, Kernel};
 use crate::probe::{runtime_failed, told};
 use crate::spec::ImageConfig;
 use crate::{Containers, RuntimeError, Subject};
-use keeping::failed;
+use keeping::{Moved, failed};
 
 /// The gate of one node.
 pub struct NodeGate<S> {
@@ -145,7 +145,8 @@ impl<S: Subject + 'static> Gate for NodeGate<S> {
     }
 
     async fn starting(&self, caller: &S, question: &GateQuestion) -> Result<Starting, ProbeError> {
-        find_places(&self.containers, &self.keeping, Look::ForUnknown).await?;
+        let unknown = Moved::Some(BTreeSet::new());
+        find_places(&self.containers, &self.keeping, &unknown).await?;
         let measured =
             bundle::measure(&self.containers, &self.keeping, caller.pid(), question).await?;
         // Only now is it sure that everything was about this process.
@@ -310,28 +311,19 @@ fn layers_of(
         .collect())
 }
 
-/// Which chains are looked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// Those that were not found yet.
-    ForUnknown,
-    /// All: some may have been unpacked again, elsewhere.
-    ForAll,
-}
-
-/// Completes the list of opened layers with where their files lie.
+/// Completes the list of opened layers with where their files lie: of these, or of those that were not found yet.
 async fn find_places(
     containers: &Containers,
     keeping: &Arc<Keeping>,
-    look: Look,
+    moved: &Moved,
 ) -> Result<(), ProbeError> {
     let listed = keeping.claims.read().map_err(|error| unreadable(&error))?;
-    let wanted: BTreeSet<Digest> = listed
-        .layers()
-        .iter()
-        .filter(|layer| look == Look::ForAll || layer.places.is_none())
-        .map(|layer| layer.chain)
-        .collect();
+    let is_wanted = |layer: &&crate::gate::GatedLayer| match moved {
+        Moved::All => true,
+        Moved::Some(chains) => layer.places.is_none() || chains.contains(&layer.chain),
+    };
+    let layers = listed.layers().iter().filter(is_wanted);
+    let wanted: BTreeSet<Digest> = layers.map(|layer| layer.chain).collect();
     if wanted.is_empty() {
         return Ok(());
     }
@@ -347,14 +339,15 @@ async fn find_places(
 /// Keeps list and marks as the runtime's state wants them, for ever.
 pub(crate) async fn keep(containers: &Containers, keeping: &Arc<Keeping>) {
     loop {
-        containers.watching().await;
-        if let Err(error) = find_places(containers, keeping, Look::ForAll).await {
+        let moved = keeping.moved().await;
+        if let Err(error) = find_places(containers, keeping, &moved).await {
             tracing::warn!(%error, "where opened layers lie is not known");
         }
-        if let Err(error) = forget_the_gone(containers, keeping).await {
+        if moved == Moved::All
+            && let Err(error) = forget_the_gone(containers, keeping).await
+        {
             tracing::warn!(%error, "marks of containers that are gone could not be removed");
         }
-        keeping.unpacked.notified().await;
     }
 }
 

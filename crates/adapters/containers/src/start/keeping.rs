@@ -1,6 +1,6 @@
 //! Marks of containers as the agent reads and writes them, and hands that nobody asked about.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,7 +19,7 @@ use proto::containerd::services::containers::v1::Container;
 use tokio::sync::Notify;
 
 use super::claims::Claims;
-use crate::gate::{Created, HeldMark, MarkError, MarksFolder, Touch, handlers};
+use crate::gate::{Created, Gated, HeldMark, MarkError, MarksFolder, Touch, handlers};
 
 /// Where gate and agent meet.
 #[derive(Debug, Clone)]
@@ -40,14 +40,24 @@ pub(crate) struct Keeping {
     pub(super) claims: Claims,
     /// Whether the gate's questions are answered.
     pub(super) served: AtomicBool,
-    /// Some chain's files lie elsewhere than the list says, perhaps.
-    pub(crate) unpacked: Notify,
+    /// Chains whose files lie elsewhere than the list says, perhaps. LOCK: for moments.
+    moved: Mutex<Moved>,
+    stirred: Notify,
     marks: MarksFolder,
     /// Containers with a hand that is not on record yet; a folder each.
     unreported: MarksFolder,
     /// LOCK: for moments.
     hands: Mutex<VecDeque<SeenHand>>,
     arrived: Notify,
+}
+
+/// Which chains are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// All: it is not known what was unpacked meanwhile.
+    All,
+    /// These.
+    Some(BTreeSet<Digest>),
 }
 
 /// What the marks say of a container.
@@ -69,7 +79,8 @@ impl Keeping {
             unreported: MarksFolder::new(beside),
             config,
             served: AtomicBool::new(false),
-            unpacked: Notify::new(),
+            moved: Mutex::new(Moved::All),
+            stirred: Notify::new(),
             hands: Mutex::default(),
             arrived: Notify::new(),
         };
@@ -94,6 +105,32 @@ impl Keeping {
 
     pub(crate) fn serves(&self) {
         self.served.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody watched for a while: all chains are looked for.
+    pub(crate) fn lost_sight(&self) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Moved::All;
+        self.stirred.notify_one();
+    }
+
+    /// A chain was unpacked; if it is an opened one, it is looked for.
+    pub(crate) fn saw_unpacked(&self, chain: Digest) {
+        let is_listed = |gated: Gated| gated.layers().iter().any(|layer| layer.chain == chain);
+        if self.claims.read().is_ok_and(|gated| !is_listed(gated)) {
+            return;
+        }
+        if let Moved::Some(chains) = &mut *self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            chains.insert(chain);
+        }
+        self.stirred.notify_one();
+    }
+
+    /// Waits until there is something to look for.
+    pub(super) async fn moved(&self) -> Moved {
+        self.stirred.notified().await;
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *moved, Moved::Some(BTreeSet::new()))
     }
 
     /// What is marked; `root` is the root folder of a process of the runtime, to find the bundle in. What can't be read is
@@ -262,11 +299,13 @@ impl Keeping {
     /// Whether the gate is called for each hand in this container: its record names the gate as its runtime's binary, and the
     /// gate was called when it was made.
     pub(crate) fn is_asked_about(&self, name: &ContainerRef, container: &Container) -> bool {
-        let marked = || {
-            let marks = self.marks.of(name).ok().flatten();
-            marks.and_then(|marks| marks.created().ok().flatten())
-        };
-        self.runs(container) && marked().is_some()
+        self.runs(container) && self.was_asked(name)
+    }
+
+    /// Whether the gate was called when the container was made; all that can be told while the runtime is silent.
+    pub(crate) fn was_asked(&self, name: &ContainerRef) -> bool {
+        let marks = self.marks.of(name).ok().flatten();
+        marks.is_some_and(|marks| matches!(marks.created(), Ok(Some(_))))
     }
 
     /// Whether the container's record names the gate as its runtime's binary.

@@ -1,5 +1,6 @@
 //! With a start gate: a script plays it, writes the marks, and calls runc.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -218,6 +219,35 @@ fn marks_end_with_their_container_and_not_before() {
     assert!(gone && marks(&other));
 }
 
+#[test]
+#[ignore = "needs root and containerd; run by make test"]
+fn an_opened_layer_is_found_as_soon_as_it_is_unpacked() {
+    let played = Played::start();
+    let agent = played.agent();
+    let probe: NodeProbe<ByNumber> = NodeProbe::new(agent.clone(), Vec::new());
+    let set = "medrec".parse().unwrap();
+    played.runtime.block_on(async {
+        let uses = agent.manifests_listing_layer(played.image.layer).await;
+        let gate = probe.gate().unwrap();
+        gate.confirm(gate.claim(&set, &uses.unwrap()).await.unwrap())
+            .await;
+    });
+    let places = || {
+        let listed = Gated::read(&played.runtime.path("gated.json")).unwrap();
+        listed.layers()[0].places.clone()
+    };
+    let name = &played.image.name;
+    played.runtime.ctr(&["images", "rm", "--sync", name]);
+    assert_eq!(places(), None);
+    let again = played.runtime.image(name, "one", &[]);
+    assert_eq!(again.diff_id, played.image.diff_id);
+    let found = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        places().is_some()
+    });
+    assert!(found);
+}
+
 /// What the gate would be told of the container that waits for it.
 fn starting(
     played: &Played,
@@ -266,7 +296,7 @@ fn a_container_is_measured_before_it_starts_and_its_opened_layers_are_found() {
         config: image.config,
         image: set.clone(),
     };
-    assert_eq!(claim.0.into_iter().collect::<Vec<_>>(), [ours.clone()]);
+    assert_eq!(claim.0, BTreeSet::from([ours.clone()]));
 
     played.set("wait", true);
     let id = format!("bw-start-{}", std::process::id());
