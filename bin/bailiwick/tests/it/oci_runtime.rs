@@ -58,7 +58,7 @@ fn scene() -> Scene {
     );
     fs::write(at("bailiwick-runc.toml"), config).unwrap();
     fs::create_dir_all(at("bundle/rootfs")).unwrap();
-    let spec = r#"{"root":{"path":"rootfs"},"mounts":[],"linux":{"namespaces":[{"type":"pid"}]}}"#;
+    let spec = r#"{"root":{"path":"rootfs"},"process":{"args":["app"],"env":["A=b"],"user":{"uid":7}},"mounts":[],"linux":{"namespaces":[{"type":"pid"}]}}"#;
     fs::write(at("bundle/config.json"), spec).unwrap();
     scene
 }
@@ -128,9 +128,10 @@ impl Scene {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(why), "{said}");
         let logged = self.logged();
-        assert_eq!(logged["level"], "error");
-        assert_eq!(logged["msg"], said.trim_end());
-        assert!(logged["time"].is_string());
+        let member = |name: &str| logged.get(name).and_then(serde_json::Value::as_str);
+        assert_eq!(member("level"), Some("error"));
+        assert_eq!(member("msg"), Some(said.trim_end()));
+        assert!(member("time").is_some());
     }
 }
 
@@ -219,6 +220,23 @@ fn a_hand_is_marked_before_the_runtime_lets_it_in() {
     assert!(scene.marks().touched().unwrap());
 }
 
+/// Else a second `create` of the same name, which the runtime refuses, would make an ungated container of it.
+#[test]
+fn a_container_that_is_there_keeps_its_mark() {
+    let scene = scene();
+    assert!(scene.create().status.success());
+    let before = scene.marks().created().unwrap();
+    fs::create_dir_all(scene.at("runc-root/default/app")).unwrap();
+    fs::write(scene.at("runc-root/default/app/state.json"), "{}").unwrap();
+    fs::write(
+        scene.at("bundle/config.json"),
+        r#"{"root":{"path":"other"}}"#,
+    )
+    .unwrap();
+    scene.refused(&scene.create(), "exists already");
+    assert_eq!(scene.marks().created().unwrap(), before);
+}
+
 #[test]
 fn a_restored_container_is_touched() {
     let scene = scene();
@@ -284,14 +302,28 @@ fn what_holds_a_secret_is_entered_by_its_probe_alone() {
     ] {
         scene.refused(&scene.run(words), "no agent answers");
     }
-    let process = |terminal: bool| {
-        let text = format!(r#"{{"args":["/healthy","now"],"terminal":{terminal}}}"#);
+    let process = |others: &str| {
+        let text = format!(r#"{{"args":["/healthy","now"],{others}}}"#);
         fs::write(scene.at("process.json"), text).unwrap();
         let file = scene.at("process.json");
         scene.run(&["exec", "--process", file.to_str().unwrap(), "app"])
     };
-    assert!(process(false).status.success());
-    scene.refused(&process(true), "no agent answers");
+    let own = r#""env":["A=b"],"user":{"uid":7}"#;
+    assert!(
+        process(&format!(r#""terminal":false,{own}"#))
+            .status
+            .success()
+    );
+    assert!(process(own).status.success());
+    for others in [
+        format!(r#""terminal":true,{own}"#),
+        own.replace("A=b", "LD_PRELOAD=/x"),
+        own.replace('7', "0"),
+        format!(r#"{own},"capabilities":{{"effective":["CAP_SYS_ADMIN"]}}"#),
+        r#""cwd":"/""#.to_owned(),
+    ] {
+        scene.refused(&process(&others), "no agent answers");
+    }
     assert!(!scene.marks().touched().unwrap());
     // What can't be read is never "nothing".
     fs::write(scene.at("state/default/app/held"), "{}").unwrap();
@@ -450,16 +482,14 @@ fn the_agents_word_decides_and_is_marked() {
         *judge.answer.lock().unwrap() = Ok((true, false));
         assert!(scene.run(&["exec", "app", "/healthy"]).status.success());
         assert!(!scene.marks().touched().unwrap(), "a probe is no hand");
-        assert!(
-            scene
-                .run(&["exec", "-t", "app", "/healthy"])
-                .status
-                .success()
+        let with_terminal = scene.run(&["exec", "-t", "app", "/healthy"]);
+        scene.refused(
+            &with_terminal,
+            "allowed as a probe, but not with a terminal",
         );
-        assert!(
-            scene.marks().touched().unwrap(),
-            "with a terminal it is one"
-        );
+        *judge.answer.lock().unwrap() = Ok((false, true));
+        assert!(scene.run(&["exec", "app", "sh"]).status.success());
+        assert!(scene.marks().touched().unwrap());
 
         let denied = AgentError::Denied {
             code: "denied".to_owned(),
@@ -518,10 +548,13 @@ fn doctor_finds_what_is_wrong_and_sets_the_handlers_right() {
     };
     let state = |output: &Output, what: &str| -> String {
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report["ok"], false);
-        let checks = report["checks"].as_array().unwrap().clone();
-        let check = checks.iter().find(|check| check["what"] == what);
-        check.unwrap()["state"].as_str().unwrap().to_owned()
+        assert_eq!(report.get("ok"), Some(&false.into()));
+        let checks = report.get("checks").unwrap().as_array().unwrap();
+        let text = |check: &serde_json::Value, key: &str| -> String {
+            check.get(key).unwrap().as_str().unwrap().to_owned()
+        };
+        let check = checks.iter().find(|check| text(check, "what") == what);
+        text(check.unwrap(), "state")
     };
     let first = doctor(&[]);
     assert_eq!(first.status.code(), Some(1));

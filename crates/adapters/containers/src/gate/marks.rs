@@ -187,11 +187,8 @@ impl MarksFolder {
             let namespace = files::own_folder(&top, namespace)?;
             files::own_folder(&namespace, id)
         };
-        match open() {
-            Ok(folder) => Ok(Some(ContainerMarks { folder })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable("folder")(error)),
-        }
+        let folder = unless_missing(open()).map_err(unreadable("folder"))?;
+        Ok(folder.map(|folder| ContainerMarks { folder }))
     }
 
     /// Every container that has marks.
@@ -199,22 +196,23 @@ impl MarksFolder {
     /// # Errors
     /// [`MarkError`]
     pub fn containers(&self) -> Result<Vec<ContainerRef>, MarkError> {
-        let list = || -> io::Result<Vec<ContainerRef>> {
-            let top = files::own_folder(CWD, &self.path)?;
+        let list = || {
+            let Some(top) = unless_missing(files::own_folder(CWD, &self.path))? else {
+                return Ok(Vec::new());
+            };
             let mut found = Vec::new();
             for namespace in names(&top)? {
-                let folder = files::own_folder(&top, Path::new(&namespace))?;
-                found.extend(names(&folder)?.into_iter().map(|id| ContainerRef {
+                // Removed meanwhile, perhaps.
+                let folder = unless_missing(files::own_folder(&top, Path::new(&namespace)))?;
+                let ids = folder.map(|folder| names(&folder)).transpose()?;
+                found.extend(ids.into_iter().flatten().map(|id| ContainerRef {
                     runtime_namespace: namespace.clone(),
                     id,
                 }));
             }
             Ok(found)
         };
-        match list() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => listed.map_err(unreadable("folder")),
-        }
+        list().map_err(unreadable("folder"))
     }
 
     /// Forgets a container: its record is gone.
@@ -411,6 +409,14 @@ fn names(folder: &File) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+fn unless_missing(opened: io::Result<File>) -> io::Result<Option<File>> {
+    match opened {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn unreadable(what: &'static str) -> impl Fn(io::Error) -> MarkError {

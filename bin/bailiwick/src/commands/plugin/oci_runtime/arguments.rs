@@ -1,6 +1,8 @@
 //! runc's arguments, as far as they say what is made and into what a hand goes. Forms that runc and its kin (crun, youki) may
 //! read differently are refused, but only for the commands that matter: everything else is the runtime's own business.
 
+mod flags;
+
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
@@ -10,6 +12,9 @@ use std::{
 use containers::gate::Making;
 use evidence::ContainerRef;
 
+use self::flags::{
+    CHECKPOINT_FLAGS, CREATE_FLAGS, EXEC_FLAGS, Flag, GLOBAL_FLAGS, RESTORE_FLAGS, RUN_FLAGS,
+};
 use super::refusal::{Log, Refusal};
 
 /// What a runtime is told to do.
@@ -88,13 +93,6 @@ struct Globals<'a> {
     root: Option<&'a OsStr>,
     log: Option<&'a OsStr>,
     format: Option<&'a OsStr>,
-}
-
-/// A flag and what it takes.
-struct Flag {
-    long: &'static str,
-    short: Option<char>,
-    takes_value: bool,
 }
 
 /// What was found of a command's flags.
@@ -348,136 +346,12 @@ fn namespace(root: &Path) -> Result<String, String> {
     .ok_or_else(|| format!("`--root {}` ends in no name", root.display()))
 }
 
-const fn value(long: &'static str) -> Flag {
-    Flag {
-        long,
-        short: None,
-        takes_value: true,
-    }
-}
-
-const fn short_value(long: &'static str, short: char) -> Flag {
-    Flag {
-        long,
-        short: Some(short),
-        takes_value: true,
-    }
-}
-
-const fn switch(long: &'static str) -> Flag {
-    Flag {
-        long,
-        short: None,
-        takes_value: false,
-    }
-}
-
-const fn short_switch(long: &'static str, short: char) -> Flag {
-    Flag {
-        long,
-        short: Some(short),
-        takes_value: false,
-    }
-}
-
 /// Where runc keeps its containers when it is not told.
 const DEFAULT_ROOT: &str = "/run/runc";
 /// Flags of which a second one would count instead of the first, or not.
 const SAID_ONCE: &[&str] = &["bundle", "process"];
 /// Flags that leave the process what it would be without them.
 const HARMLESS: &[&str] = &["detach", "pid-file", "ignore-paused", "no-subreaper"];
-
-// As in runc 1.1 to 1.3.
-const GLOBAL_FLAGS: &[Flag] = &[
-    switch("debug"),
-    value("log"),
-    value("log-format"),
-    value("root"),
-    value("criu"),
-    switch("systemd-cgroup"),
-    value("rootless"),
-];
-const CREATE_FLAGS: &[Flag] = &[
-    short_value("bundle", 'b'),
-    value("console-socket"),
-    value("pidfd-socket"),
-    value("pid-file"),
-    switch("no-pivot"),
-    switch("no-new-keyring"),
-    value("preserve-fds"),
-];
-const RUN_FLAGS: &[Flag] = &[
-    short_value("bundle", 'b'),
-    value("console-socket"),
-    value("pidfd-socket"),
-    short_switch("detach", 'd'),
-    switch("keep"),
-    value("pid-file"),
-    switch("no-subreaper"),
-    switch("no-pivot"),
-    switch("no-new-keyring"),
-    value("preserve-fds"),
-];
-const RESTORE_FLAGS: &[Flag] = &[
-    short_value("bundle", 'b'),
-    value("console-socket"),
-    value("image-path"),
-    value("work-path"),
-    switch("tcp-established"),
-    switch("ext-unix-sk"),
-    switch("shell-job"),
-    switch("file-locks"),
-    value("manage-cgroups-mode"),
-    short_switch("detach", 'd'),
-    value("pid-file"),
-    switch("no-subreaper"),
-    switch("no-pivot"),
-    value("empty-ns"),
-    switch("auto-dedup"),
-    switch("lazy-pages"),
-    value("lsm-profile"),
-    value("lsm-mount-context"),
-    switch("link-remap"),
-];
-const CHECKPOINT_FLAGS: &[Flag] = &[
-    value("image-path"),
-    value("work-path"),
-    value("parent-path"),
-    switch("leave-running"),
-    switch("tcp-established"),
-    switch("tcp-skip-in-flight"),
-    switch("link-remap"),
-    switch("ext-unix-sk"),
-    switch("shell-job"),
-    switch("lazy-pages"),
-    value("status-fd"),
-    value("page-server"),
-    switch("file-locks"),
-    switch("pre-dump"),
-    value("manage-cgroups-mode"),
-    value("empty-ns"),
-    switch("auto-dedup"),
-];
-const EXEC_FLAGS: &[Flag] = &[
-    short_value("process", 'p'),
-    value("console-socket"),
-    value("pidfd-socket"),
-    value("cwd"),
-    short_value("env", 'e'),
-    short_switch("tty", 't'),
-    short_value("user", 'u'),
-    short_value("additional-gids", 'g'),
-    short_switch("detach", 'd'),
-    value("pid-file"),
-    value("process-label"),
-    value("apparmor"),
-    switch("no-new-privs"),
-    short_value("cap", 'c'),
-    value("preserve-fds"),
-    value("cgroup"),
-    switch("ignore-paused"),
-    switch("no-subreaper"),
-];
 
 #[cfg(test)]
 mod tests;

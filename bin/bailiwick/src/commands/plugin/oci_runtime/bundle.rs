@@ -26,6 +26,8 @@ pub(super) struct Bundle {
     pub(super) is_unclear: bool,
     /// Process and mount spaces of others, and their kind under `/proc/PID/ns`.
     pub(super) joined: Vec<(PathBuf, &'static str)>,
+    /// Its own process, but for the command and the terminal.
+    pub(super) surroundings: Map<String, Value>,
 }
 
 /// The process of an exec, from the file that containerd writes.
@@ -35,6 +37,8 @@ pub(super) struct Process {
     pub(super) argv: Vec<String>,
     /// It has a terminal.
     pub(super) terminal: bool,
+    /// User, environment, rights, folder: everything else.
+    pub(super) surroundings: Map<String, Value>,
 }
 
 impl Bundle {
@@ -61,6 +65,10 @@ impl Bundle {
             sources: Vec::new(),
             is_unclear: false,
             joined: Vec::new(),
+            surroundings: match member(&spec, "process")? {
+                Some(process) => surroundings(object(process)?),
+                None => Map::new(),
+            },
         };
         for mount in list(&spec, "mounts")? {
             found.mount(bundle, object(mount)?)?;
@@ -147,8 +155,22 @@ impl Process {
             None => false,
             Some(value) => value.as_bool().ok_or("`terminal` is neither yes nor no")?,
         };
-        Ok(Self { argv, terminal })
+        Ok(Self {
+            argv,
+            terminal,
+            surroundings: surroundings(&process),
+        })
     }
+}
+
+/// A process without its command and its terminal.
+fn surroundings(process: &Map<String, Value>) -> Map<String, Value> {
+    let own = |key: &str| !matches!(key, "args" | "terminal" | "consoleSize");
+    process
+        .iter()
+        .filter(|(key, _)| own(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// The bundle of a container that runc has already: as runc wrote it down.
@@ -304,6 +326,8 @@ mod tests {
         let process = parse(r#"{"terminal":true,"args":["sh","-c","id"],"cwd":"/"}"#).unwrap();
         assert_eq!(process.argv, ["sh", "-c", "id"]);
         assert!(process.terminal);
+        let own = r#"{"root":{"path":"r"},"process":{"cwd":"/","args":["app"]}}"#;
+        assert_eq!(bundle(own).unwrap().surroundings, process.surroundings);
         for bad in [
             "{}",
             r#"{"args":[]}"#,

@@ -11,6 +11,7 @@ use containers::gate::{
 use estate::Digest;
 use evidence::ContainerRef;
 use rpc::gate_socket::{GateClient, GateSocketError, Passed};
+use serde_json::{Map, Value};
 
 use super::{
     arguments::{Command, Deed, Guarded},
@@ -35,8 +36,17 @@ struct Hand<'a> {
     /// Of the container for which the gate was called.
     bundle: PathBuf,
     argv: Vec<String>,
-    /// The command may be a probe: nothing else was chosen.
-    may_be_probe: bool,
+    likeness: Likeness,
+}
+
+/// Whether nothing but the command was chosen. A probe with another environment, user or a terminal is no probe.
+enum Likeness {
+    /// More was.
+    Unlike,
+    /// The runtime takes everything else from the container.
+    Same,
+    /// If the container's own process is like this.
+    If(Map<String, Value>),
 }
 
 impl<'a> Gate<'a> {
@@ -55,15 +65,12 @@ impl<'a> Gate<'a> {
             deed,
         } = call;
         match deed {
-            Deed::Make { making, bundle } => self.make(container, *making, bundle),
+            Deed::Make { making, bundle } => {
+                refuse_if_there(root, container)?;
+                self.make(container, *making, bundle)
+            }
             Deed::Exec(command) => {
-                let (argv, may_be_probe) = match command {
-                    Command::Typed { argv, is_plain } => (argv.clone(), *is_plain),
-                    Command::File(file) => {
-                        let Process { argv, terminal } = Process::read(file)?;
-                        (argv, !terminal)
-                    }
-                };
+                let (argv, likeness) = read_command(command)?;
                 self.hand(
                     root,
                     Hand {
@@ -72,7 +79,7 @@ impl<'a> Gate<'a> {
                         container,
                         bundle: PathBuf::new(),
                         argv,
-                        may_be_probe,
+                        likeness,
                     },
                 )
             }
@@ -84,7 +91,7 @@ impl<'a> Gate<'a> {
                     container,
                     bundle: PathBuf::new(),
                     argv: Vec::new(),
-                    may_be_probe: false,
+                    likeness: Likeness::Unlike,
                 },
             ),
         }
@@ -185,7 +192,7 @@ impl<'a> Gate<'a> {
                         container: target,
                         bundle: bundle.to_owned(),
                         argv: Vec::new(),
-                        may_be_probe: false,
+                        likeness: Likeness::Unlike,
                     },
                 )?;
             }
@@ -200,7 +207,7 @@ impl<'a> Gate<'a> {
             container,
             bundle: called_for,
             argv,
-            may_be_probe,
+            likeness,
         } = hand;
         let marks = self.marks.make(container)?;
         let created = marks.created()?;
@@ -213,6 +220,7 @@ impl<'a> Gate<'a> {
         if gatedness == Gatedness::NotGated && free(&marks, &what)? {
             return Ok(());
         }
+        let may_be_probe = likeness.holds(bundle.as_deref());
         if may_be_probe && marks.held()?.allows(&argv) {
             return Ok(());
         }
@@ -235,11 +243,12 @@ impl<'a> Gate<'a> {
             what: "a hand inside the container",
             source,
         })?;
-        // Allowed is the command, not the terminal that somebody gives it.
-        if !(passed.is_probe() && may_be_probe) {
-            marks.touch(&what)?;
+        match (passed.is_probe(), may_be_probe) {
+            (true, true) => Ok(()),
+            // What was put on record is a probe, and this is none.
+            (true, false) => Err(Refusal::NoProbe),
+            (false, _) => Ok(marks.touch(&what)?),
         }
-        Ok(())
     }
 
     fn gatedness(&self, bundle: &Bundle) -> Result<Gatedness, Refusal> {
@@ -329,6 +338,57 @@ impl<'a> Gate<'a> {
             })
         })
     }
+}
+
+impl Likeness {
+    fn holds(&self, bundle: Option<&Path>) -> bool {
+        match self {
+            Self::Unlike => false,
+            Self::Same => true,
+            Self::If(process) => bundle
+                .and_then(|bundle| Bundle::read(bundle).ok())
+                .is_some_and(|bundle| bundle.surroundings == *process),
+        }
+    }
+}
+
+/// The runtime would refuse it; but by then the mark of the container that is there would be another one's.
+fn refuse_if_there(runc_root: &Path, container: &ContainerRef) -> Result<(), Refusal> {
+    let has_state =
+        |folder: &Path| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if has_state(&runc_root.join(&container.id)) {
+        Err(Refusal::Exists {
+            id: container.id.clone(),
+        })
+    } else {
+        Ok(())
+    }
+}
+
+fn read_command(command: &Command) -> Result<(Vec<String>, Likeness), Refusal> {
+    let (argv, likeness) = match command {
+        Command::Typed {
+            argv,
+            is_plain: true,
+        } => (argv.clone(), Likeness::Same),
+        Command::Typed {
+            argv,
+            is_plain: false,
+        } => (argv.clone(), Likeness::Unlike),
+        Command::File(file) => {
+            let Process {
+                argv,
+                terminal,
+                surroundings,
+            } = Process::read(file)?;
+            let likeness = match terminal {
+                true => Likeness::Unlike,
+                false => Likeness::If(surroundings),
+            };
+            (argv, likeness)
+        }
+    };
+    Ok((argv, likeness))
 }
 
 /// Whether nothing was delivered into the container; then the hand is marked at once. The agent does the reverse under the

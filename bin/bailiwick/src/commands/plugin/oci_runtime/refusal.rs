@@ -51,6 +51,12 @@ pub(crate) enum Refusal {
         /// What is wrong.
         why: String,
     },
+    /// Fault: the caller.
+    #[error("container with the id `{}` exists already", .id.escape_debug())]
+    Exists {
+        /// The container's.
+        id: String,
+    },
     /// Fault: this machine.
     #[error("the start gate can't see the mounts of this machine")]
     Mounts(#[source] io::Error),
@@ -72,6 +78,11 @@ pub(crate) enum Refusal {
     /// Fault: whoever set the gate up.
     #[error("the start gate does not know whose records count: {0}")]
     Trust(String),
+    /// Fault: the caller.
+    #[error(
+        "the command is allowed as a probe, but not with a terminal, user, folder or environment that is not the container's"
+    )]
+    NoProbe,
     /// Fault: see the source.
     #[error("{what} does not pass the start gate")]
     Agent {
