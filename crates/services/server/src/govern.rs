@@ -2,6 +2,7 @@
 
 pub mod access;
 mod changes;
+mod drafts;
 mod promotions;
 mod secrets;
 mod shown;
@@ -30,9 +31,8 @@ use crate::{
 };
 
 pub use access::{Access, AccessChange, access_changes};
-pub use changes::{Applied, Pending, Plan, Submitted};
 pub use estate::Missing as Need;
-pub use shown::{Listed, Shown};
+pub use shown::{Applied, Listed, Pending, Plan, Shown, Submitted};
 
 /// Something that people asked for was not done.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,10 @@
 //! The server as one: releases, leases, bans and estates over the real store, with statements of a real node.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
 mod attacks;
 mod changes;

@@ -112,7 +112,7 @@ impl Told {
     pub(super) fn version(&self, row: &EstateRow, leaf: u64) -> Option<String> {
         let version = row.version.0;
         let same = |told: &Option<Value>, kept: String| {
-            told.as_ref().is_none_or(|told| *told == Value::from(kept))
+            told.as_ref().is_none_or(|told| told == kept.as_str())
         };
         let told = self.versions.get(&version).is_some_and(|told| {
             told.leaf == leaf

@@ -1,93 +1,22 @@
 //! Changes: submitted, signed, rejected. A change that nobody who counts has signed is a row, and nothing of it is in force.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use estate::{
-    ApprovedChange, Change, ChangeId, ChangeRecord, ChangeSignature, Digest, Effect as Reach,
-    Estate, EstateHash, Missing, NotApproved, PersonId, PolicyVersion, Submission, Timestamp, Verb,
-};
+use estate::{ChangeId, ChangeRecord, ChangeSignature, Digest, PersonId, Timestamp};
 use ledger::{
     Act, ActKind, Actor, ChangeRow, ChangeState, Commitment, Effect, Guard, NotRecorded,
     StoredChange,
 };
 
 use super::{
-    GovernError,
-    access::{AccessChange, access_changes, digest_of},
-    versions::failures,
+    GovernError, Listed, Pending, Plan, Submitted,
+    drafts::{Draft, damaged},
 };
 use crate::{
-    logged::VerifiedLeaf,
     ports::{DatabaseAccounts, Search, Store, StoreError},
     server::Server,
-    world::{Candidate, World, record_of},
+    world::{Candidate, World},
 };
-
-/// What became of a change that was submitted or signed.
-#[derive(Debug, Clone)]
-pub enum Submitted {
-    /// It is a version of the estate.
-    Applied(Box<Applied>),
-    /// It waits. Nothing of it is in force.
-    Waiting(Box<Pending>),
-}
-
-/// An estate that was applied.
-#[derive(Debug, Clone)]
-pub struct Applied {
-    /// Its number.
-    pub version: PolicyVersion,
-    /// The change that brought it.
-    pub number: ChangeId,
-    /// Hash of that change.
-    pub hash: Digest,
-    /// Who signed.
-    pub approvers: BTreeSet<PersonId>,
-    /// What changed.
-    pub plan: Plan,
-    /// Leases that the new estate no longer permits; they are ending.
-    pub ended_leases: Vec<String>,
-    /// Index of its leaf.
-    pub leaf: u64,
-}
-
-/// A change that waits.
-#[derive(Debug, Clone)]
-pub struct Pending {
-    /// Its record, with the signatures so far.
-    pub record: ChangeRecord,
-    /// What is to be signed.
-    pub hash: Digest,
-    /// What it would change, and what it waits for.
-    pub plan: Plan,
-}
-
-/// What an estate would change.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The version in force.
-    pub base: PolicyVersion,
-    /// Its hash.
-    pub base_hash: EstateHash,
-    /// Hash of the estate that would be in force.
-    pub result_hash: EstateHash,
-    /// What the whole of it does to access.
-    pub effect: Reach,
-    /// What changes.
-    pub changes: Vec<Change>,
-    /// Who gains or loses what.
-    pub access: Vec<AccessChange>,
-    /// Whose signatures are wanting.
-    pub needs: Vec<Missing>,
-}
-
-/// An estate and the change that would bring it, judged.
-pub(super) struct Draft {
-    pub(super) next: Candidate,
-    pub(super) record: ChangeRecord,
-    pub(super) access: Vec<AccessChange>,
-    pub(super) verdict: Result<ApprovedChange, Vec<Missing>>,
-}
 
 /// How a change came: with which leaf it is announced.
 pub(super) struct Origin {
@@ -177,7 +106,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         reason: &str,
         actor: Actor,
         person: Option<PersonId>,
-    ) -> Result<(super::Listed, Commitment), GovernError> {
+    ) -> Result<(Listed, Commitment), GovernError> {
         let _one_at_a_time = self.applying.lock().await;
         let stored = self.waiting(number).await?;
         if let Some(person) = person
@@ -210,39 +139,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         Ok(submitted || !self.is_robot(person) && draft.concerns(person, &world, self))
     }
 
-    /// What people submit, with the promotions in force: these are the server's to keep.
-    pub(super) fn candidate(
-        &self,
-        world: &World,
-        mut files: Vec<(String, String)>,
-    ) -> Result<Candidate, GovernError> {
-        let kept = files
-            .iter()
-            .find(|(path, _)| Estate::is_kept_by_server(path));
-        if let Some((path, _)) = kept {
-            return Err(GovernError::KeptByServer(path.clone()));
-        }
-        // Which promotions stand depends on the promoters of the new estate.
-        let bare = Estate::parse(&files).map_err(crate::world::WorldError::from)?;
-        files.extend(world.estate.carried_promotions(&bare));
-        self.checked(world, files)
-    }
-
-    /// A candidate whose own tests pass.
-    pub(super) fn checked(
-        &self,
-        world: &World,
-        files: Vec<(String, String)>,
-    ) -> Result<Candidate, GovernError> {
-        let next = Candidate::load(files, world.version().next(), &self.tenant)?;
-        let failed = failures(&next.policies.test(self.now()));
-        if failed.is_empty() {
-            Ok(next)
-        } else {
-            Err(GovernError::Tests(failed))
-        }
-    }
-
     /// Announces a change in a leaf of its own, and applies it where nobody has to sign.
     pub(super) async fn propose(
         &self,
@@ -270,105 +166,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let logged = self.ledger.record(act).await.map_err(conflict)?;
         let outcome = self.settle(world, draft, &actor).await?;
         Ok((outcome, logged.commitment().clone()))
-    }
-
-    /// The record of going from the version in force to `next`, judged as it stands.
-    pub(super) fn draft(
-        &self,
-        world: &World,
-        next: Candidate,
-        number: ChangeId,
-        submitter: Option<PersonId>,
-    ) -> Result<Draft, GovernError> {
-        let now = self.now();
-        let changes = policy::changes_between(&world.policies, &next.policies);
-        let access = access_changes(&world.policies, &next.policies, now);
-        let submission = Submission {
-            number,
-            base_version: world.version(),
-            access: digest_of(&access),
-            submitter,
-            submitted: now,
-            expires: now.plus(PENDING_LIFE),
-        };
-        let record = ChangeRecord::new(&world.estate, &next.estate, changes, submission);
-        self.judged(world, next, record, access)
-    }
-
-    /// A change as it waits, with what differs computed anew: what lies in the database is nobody's word.
-    pub(super) async fn stored_draft(
-        &self,
-        world: &World,
-        stored: &StoredChange,
-    ) -> Result<Draft, GovernError> {
-        let number = stored.row.number;
-        let damaged = || damaged(number);
-        let record = record_of(&stored.row.record).ok_or_else(damaged)?;
-        if record.number != number || record.hash() != stored.row.hash {
-            return Err(damaged().into());
-        }
-        self.check_announced(stored, &record).await?;
-        let files = serde_json::from_str(&stored.row.files).map_err(|_| damaged())?;
-        let next = Candidate::load(files, world.version().next(), &self.tenant)?;
-        let access = access_changes(&world.policies, &next.policies, record.submitted);
-        if record.base_version == world.version() && digest_of(&access) != record.access {
-            return Err(damaged().into());
-        }
-        self.judged(world, next, record, access)
-    }
-
-    /// Whether the log says that this record was submitted: else somebody could rewrite who submitted what waits, and then
-    /// sign it alone.
-    async fn check_announced(
-        &self,
-        stored: &StoredChange,
-        record: &ChangeRecord,
-    ) -> Result<(), GovernError> {
-        let key = self
-            .ledger_key
-            .parse()
-            .map_err(|_| damaged(record.number))?;
-        let leaf = VerifiedLeaf::read(self.store.as_ref(), stored.leaf, &key).await?;
-        let announced = leaf.is_some_and(|leaf| {
-            leaf.says("done", true)
-                && leaf.says("number", record.number.0)
-                && leaf.says("changeHash", record.hash().to_string())
-        });
-        if announced {
-            Ok(())
-        } else {
-            Err(damaged(record.number).into())
-        }
-    }
-
-    fn judged(
-        &self,
-        world: &World,
-        next: Candidate,
-        record: ChangeRecord,
-        access: Vec<AccessChange>,
-    ) -> Result<Draft, GovernError> {
-        let changes = policy::changes_between(&world.policies, &next.policies);
-        let verdict = estate::approve(
-            &record,
-            &changes,
-            &world.estate,
-            world.version(),
-            &next.estate,
-            &self.founders,
-            self.now(),
-        );
-        let verdict = match verdict {
-            Ok(approved) => Ok(approved),
-            Err(NotApproved::Missing(missing)) => Err(missing),
-            Err(why) => return Err(why.into()),
-        };
-        Ok(Draft {
-            next,
-            record,
-            access,
-            verdict,
-        })
     }
 
     /// Applies a change that has all it needs; otherwise it waits.
@@ -508,66 +305,6 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     }
 }
 
-impl Draft {
-    pub(super) fn plan(&self, world: &World) -> Plan {
-        Plan {
-            base: world.version(),
-            base_hash: world.hash(),
-            result_hash: self.next.hash(),
-            effect: self.record.effect(),
-            changes: self.record.changes.clone(),
-            access: self.access.clone(),
-            needs: self.verdict.as_ref().err().cloned().unwrap_or_default(),
-        }
-    }
-
-    /// Whether a signature of this person can mean anything to the change. Where nothing is wanting but another person than
-    /// the submitter, anybody is one.
-    fn wants<S: Store, A: DatabaseAccounts>(
-        &self,
-        person: &PersonId,
-        world: &World,
-        server: &Server<S, A>,
-    ) -> bool {
-        let Err(missing) = &self.verdict else {
-            return true;
-        };
-        let anybody = missing
-            .iter()
-            .all(|missing| missing.requirement.is_for_another_person());
-        self.concerns(person, world, server)
-            || anybody
-                && missing
-                    .iter()
-                    .any(|missing| missing.requirement.members.contains(person))
-    }
-
-    /// Whether a rule or a team behind an object that the change touches names this person.
-    fn concerns<S: Store, A: DatabaseAccounts>(
-        &self,
-        person: &PersonId,
-        world: &World,
-        server: &Server<S, A>,
-    ) -> bool {
-        let (old, new) = (&world.estate, &self.next.estate);
-        let required = estate::requirements(old, new, &self.record.changes, &server.founders);
-        let missing = self.verdict.as_ref().err().into_iter().flatten();
-        let open = missing.map(|missing| &missing.requirement);
-        required
-            .iter()
-            .chain(open.filter(|open| !open.is_for_another_person()))
-            .any(|requirement| requirement.members.contains(person))
-    }
-
-    fn removals(&self) -> Vec<String> {
-        let changes = self.record.changes.iter();
-        changes
-            .filter(|change| change.verb == Verb::Removed)
-            .map(ToString::to_string)
-            .collect()
-    }
-}
-
 /// Where a change stands at `now`.
 pub(super) fn standing(stored: &StoredChange, now: Timestamp) -> ChangeState {
     match stored.state {
@@ -587,12 +324,6 @@ pub(super) fn conflict(error: NotRecorded) -> GovernError {
         NotRecorded::Refused(refusal) => GovernError::Conflict(refusal.guard.failure().to_owned()),
         error @ NotRecorded::Unavailable(_) => GovernError::NotRecorded(error),
     }
-}
-
-fn damaged(number: ChangeId) -> StoreError {
-    StoreError::Corrupt(format!(
-        "change {number} is not the one that the log says was submitted"
-    ))
 }
 
 fn submit_act(kind: ActKind, actor: Actor, draft: &Draft) -> Result<Act, GovernError> {
@@ -624,8 +355,6 @@ fn act_on(kind: ActKind, actor: Actor, stored: &StoredChange) -> Act {
         .guard(Guard::ChangeWaiting(row.number, Digest::of(&row.record)))
 }
 
-/// How long a change waits.
-const PENDING_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many changes of one submitter wait at once.
 const MOST_WAITING: usize = 20;
 const MAX_REASON: usize = 500;

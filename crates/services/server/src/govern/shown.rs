@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use estate::{
-    Change, ChangeId, ChangeRecord, DataSetName, Digest, Effect as Reach, Estate, Grantor, Missing,
-    PersonId, PolicyVersion, Timestamp,
+    Change, ChangeId, ChangeRecord, DataSetName, Digest, Effect as Reach, Estate, EstateHash,
+    Grantor, Missing, PersonId, PolicyVersion, Timestamp,
 };
 use ledger::{ChangeState, StoredChange};
 
@@ -17,6 +17,64 @@ use crate::{
     server::Server,
     world::{Candidate, record_of},
 };
+
+/// What became of a change that was submitted or signed.
+#[derive(Debug, Clone)]
+pub enum Submitted {
+    /// It is a version of the estate.
+    Applied(Box<Applied>),
+    /// It waits. Nothing of it is in force.
+    Waiting(Box<Pending>),
+}
+
+/// An estate that was applied.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Its number.
+    pub version: PolicyVersion,
+    /// The change that brought it.
+    pub number: ChangeId,
+    /// Hash of that change.
+    pub hash: Digest,
+    /// Who signed.
+    pub approvers: BTreeSet<PersonId>,
+    /// What changed.
+    pub plan: Plan,
+    /// Leases that the new estate no longer permits; they are ending.
+    pub ended_leases: Vec<String>,
+    /// Index of its leaf.
+    pub leaf: u64,
+}
+
+/// A change that waits.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Its record, with the signatures so far.
+    pub record: ChangeRecord,
+    /// What is to be signed.
+    pub hash: Digest,
+    /// What it would change, and what it waits for.
+    pub plan: Plan,
+}
+
+/// What an estate would change.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The version in force.
+    pub base: PolicyVersion,
+    /// Its hash.
+    pub base_hash: EstateHash,
+    /// Hash of the estate that would be in force.
+    pub result_hash: EstateHash,
+    /// What the whole of it does to access.
+    pub effect: Reach,
+    /// What changes.
+    pub changes: Vec<Change>,
+    /// Who gains or loses what.
+    pub access: Vec<AccessChange>,
+    /// Whose signatures are wanting.
+    pub needs: Vec<Missing>,
+}
 
 /// A change in a list.
 #[derive(Debug, Clone)]
