@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     house::House,
+    promotions::{LAYER, layout, with_promoter},
     runner::{Ran, run},
     tampering::Tampering,
 };
@@ -61,7 +62,7 @@ fn change(house: &House, number: &str) -> Value {
 fn version(house: &House) -> u64 {
     let status: Value =
         serde_json::from_str(&house.root(&["status", "--output", "json"], "").stdout).unwrap();
-    status["policy"].as_u64().unwrap()
+    status.get("policy").and_then(Value::as_u64).unwrap()
 }
 
 const GAINS: &str = "GAINS image set medrec on fra02-n1 (FRA02, euCluster): lease Credential::\"postgresql/records\"";
@@ -252,6 +253,63 @@ async fn a_folder_that_the_change_does_not_lead_to_is_not_signed_for() {
         signed.status == 0 && signed.stdout.starts_with("state:     applied\n"),
         "{signed:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promotions_of_the_server_do_not_hide_what_else_a_change_leads_to() {
+    let house = House::open().await;
+    let promoter = with_promoter(&house);
+    let image = house.path("image");
+    layout(&image, "one", &format!("{LAYER}+encrypted"));
+    let place = format!("oci:{image}:1");
+    house.done_quietly(&[
+        "image", "promote", &place, "--to", "medrec", "--key", &promoter,
+    ]);
+    let estate = widen(&house);
+    assert_eq!(house.root(&["apply", "-f", &estate], "").status, 0);
+    let key = house.key(CHEN);
+    let approve = [
+        "change", "approve", "3", "--sign", &key, "--yes", "-f", &estate,
+    ];
+    // A server that keeps its promotions to itself, or passes a file of the folder off as one.
+    let smuggled = |body: String| {
+        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        if let Some(one) = answer["data"]["promotions"][0].get_mut(0) {
+            *one = "images.toml".into();
+        }
+        answer.to_string()
+    };
+    let withheld = |body: String| {
+        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        answer["data"]["promotions"] = Value::Array(Vec::new());
+        answer.to_string()
+    };
+    let servers = [
+        Tampering::beside(&house.kit.socket(), "smuggled.sock", smuggled),
+        Tampering::beside(&house.kit.socket(), "withheld.sock", withheld),
+    ];
+    for server in &servers {
+        let address = server.address();
+        let words = [&approve[..], &["--server", &address]].concat();
+        let refused = tokio::task::block_in_place(|| run(&words, ""));
+        assert_eq!(refused.status, 4, "{refused:?}");
+    }
+    edit(&house, "datasets.toml", |text| {
+        text.replace("max_lease = \"1h\"", "max_lease = \"2h\"")
+    });
+    assert_eq!(house.root(&approve, "").status, 4);
+    edit(&house, "datasets.toml", |text| {
+        text.replace("max_lease = \"2h\"", "max_lease = \"1h\"")
+    });
+    let signed = house.root(&approve, "");
+    assert!(
+        signed.status == 0
+            && signed
+                .stderr
+                .contains("note: `promotions/medrec.json` is the server's"),
+        "{signed:?}"
+    );
+    assert_eq!(version(&house), 3);
 }
 
 /// What a server could do to have something signed that nobody was shown.

@@ -8,6 +8,7 @@ mod exec;
 mod house;
 mod oci_runtime;
 mod people;
+mod promotions;
 mod runner;
 mod server_init;
 mod svid;

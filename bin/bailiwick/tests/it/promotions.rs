@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{house::House, runner::run};
 
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A layout with one image of this layer type; gives the config digest.
-fn layout(folder: &str, name: &str, layer_type: &str) -> Digest {
+pub(crate) fn layout(folder: &str, name: &str, layer_type: &str) -> Digest {
     let blobs = Path::new(folder).join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |bytes: &[u8]| {
@@ -49,7 +49,7 @@ fn layout(folder: &str, name: &str, layer_type: &str) -> Digest {
 }
 
 /// The house's estate with a promoter of `medrec`, in force; gives the promoter's key file.
-fn with_promoter(house: &House) -> String {
+pub(crate) fn with_promoter(house: &House) -> String {
     let key = SigningKey::generate_p256().unwrap();
     let file = house.path("promoter.pem");
     fs::write(&file, key.to_pem().unwrap().as_bytes()).unwrap();

@@ -60,16 +60,13 @@ fn pass_on(mut client: UnixStream, real: &Path, edit: &impl Fn(String) -> String
 
 /// Head and body of a message whose length is told.
 fn read_message(stream: &mut UnixStream) -> (String, Vec<u8>) {
-    let mut bytes = Vec::new();
-    let end = loop {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         assert_eq!(stream.read(&mut byte).unwrap(), 1, "the message broke off");
-        bytes.push(byte[0]);
-        if bytes.ends_with(b"\r\n\r\n") {
-            break bytes.len();
-        }
-    };
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
     let length = head
         .to_ascii_lowercase()
         .lines()

@@ -117,8 +117,7 @@ pub(crate) fn compare(change: &CheckedChange, folder: &FolderArgs) -> Result<(),
         return Err(elsewhere(&format!(": `{}` is no promotion", plain(path))));
     }
     files.extend(promotions.iter().cloned());
-    let estate =
-        Estate::parse(&files).map_err(|error| CommandError::failed(error.to_string()))?;
+    let estate = Estate::parse(&files).map_err(|error| CommandError::failed(error.to_string()))?;
     if estate.hash() != record.result {
         return Err(elsewhere(""));
     }

@@ -61,12 +61,13 @@ impl Gate {
     }
 
     /// Writes the wrapper and its configuration anew.
-    pub(super) fn write(&self, ledger_key: &str) -> anyhow::Result<()> {
+    pub(super) fn write(&self, ledger_key: &str, containerd: &Path) -> anyhow::Result<()> {
         let config = table([
             ("runtime", RUNTIME.into()),
             ("state", text(&self.state())),
             ("gated", text(&self.gated())),
             ("socket", text(&self.socket())),
+            ("containerd", text(containerd)),
             ("ledger_key", ledger_key.into()),
             ("allow_lab", true.into()),
         ]);

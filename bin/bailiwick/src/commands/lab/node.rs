@@ -87,8 +87,8 @@ impl LabNode {
             ("allow_lab", true.into()),
             ("attestor", attestor.into()),
         ]);
-        if containerd.is_some() {
-            gate.write(&lab.ledger_key()?)?;
+        if let Some(socket) = containerd {
+            gate.write(&lab.ledger_key()?, socket)?;
             let section = gate.agent_section(containerd_config);
             config.insert("gate".to_owned(), section.into());
         }

@@ -154,7 +154,8 @@ mod tests {
     fn nobody_nothing_and_numbers_that_do_not_fit_are_usage_errors() {
         let (chen, one) = ("chen@hospital.example", key(1));
         let options = format!("command=\"/bin/sh\" {one}");
-        let cases: [(&[(&str, &str)], Option<usize>); 8] = [
+        type Given<'a> = (&'a [(&'a str, &'a str)], Option<usize>);
+        let cases: [Given<'_>; 8] = [
             (&[], None),
             (&[(chen, "")], None),
             (&[(chen, "# only a note\n")], None),
