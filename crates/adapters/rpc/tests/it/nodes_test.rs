@@ -284,3 +284,27 @@ async fn a_node_is_let_in_and_what_it_is_denied_is_a_leaf_of_that_kind() {
         assert_eq!(house.kit.leaves(kind).await.len(), before + 1, "{method}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_a_node_brings_ends_the_trust_in_a_server_that_was_put_back() {
+    let house = House::open().await;
+    let node = TestNode::join(&house.kit, "dal05-n1").await;
+    // The same database, which grew on elsewhere.
+    let grown = house.kit.copied().await;
+    for _ in 0..3 {
+        let name = "fra02-n1".parse().unwrap();
+        let token = grown.server.token(&name, ledger::Actor::LocalRoot).await;
+        token.unwrap();
+    }
+    let config = house.with(&node.chain, &node.node_key.to_pkcs8().unwrap());
+    let mut client = house.client(config).await.unwrap();
+    call(&mut client, "Read").await.unwrap();
+    let checkpoint = grown.checkpoint().await;
+    let asked = wire::DirectivesRequest { checkpoint };
+    let _stream = client.directives(asked).await.unwrap();
+    for method in ["Open", "Start", "Read", "Lease", "Issue", "Exec"] {
+        let status = call(&mut client, method).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{method}");
+        assert!(status.message().contains("rolled back"), "{status:?}");
+    }
+}
