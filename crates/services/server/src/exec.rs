@@ -107,7 +107,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 }
             }
         }
-        Err(last.map_or(ReleaseError::Busy, overtaken))
+        Err(last.map_or(ReleaseError::Busy, |refusal| overtaken(*refusal)))
     }
 
     async fn permit_exec(&self, act: Act, word: &str) -> Result<Answer, NotRecorded> {
@@ -151,7 +151,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 ReleaseError::ExecRefused(Box::new(logged.commitment().clone()), reason)
             }
             Err(NotRecorded::Unavailable(error)) => error.into(),
-            Err(NotRecorded::Refused(refusal)) => overtaken(refusal),
+            Err(NotRecorded::Refused(refusal)) => overtaken(*refusal),
         }
     }
 }
@@ -261,8 +261,8 @@ fn answer(
     })
 }
 
-fn overtaken(refusal: Box<LoggedRefusal>) -> ReleaseError {
-    let LoggedRefusal { guard, commitment } = *refusal;
+fn overtaken(refusal: LoggedRefusal) -> ReleaseError {
+    let LoggedRefusal { guard, commitment } = refusal;
     ReleaseError::ExecRefused(Box::new(commitment), guard.failure().to_owned())
 }
 

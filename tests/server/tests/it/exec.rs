@@ -84,7 +84,8 @@ fn refusal(answer: Result<Answer, ReleaseError>) -> String {
 
 async fn a_lease(house: &TestServer, node: &TestNode) -> LeaseId {
     node.lease(house, as_shipped()).await.unwrap();
-    house.server.leases(true).await.unwrap()[0].id.clone()
+    let leases = house.server.leases(true).await.unwrap();
+    leases.first().unwrap().id.clone()
 }
 
 fn held(secrets: &[&str], leases: &[LeaseId]) -> Held {
