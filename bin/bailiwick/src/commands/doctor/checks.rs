@@ -309,10 +309,15 @@ fn processor_check(id: &str, media_type: &str, processor: Option<&toml::Table>) 
     if !words("accepts").contains(&encrypted.as_str()) || text("returns") != media_type {
         return wrong(format!("does not turn `{encrypted}` into `{media_type}`"));
     }
-    let (path, args) = (Path::new(text("path")), words("args"));
+    let (named, args) = (text("path"), words("args"));
+    // A bare name is looked for where containerd looks for it, which may be elsewhere than here.
+    let path = match named.contains('/') {
+        true => PathBuf::from(named),
+        false => in_path(named).unwrap_or_else(|| PathBuf::from(named)),
+    };
     let is_decoder = path.file_name().is_some_and(|name| name == "ctd-decoder")
         || args.starts_with(&["plugin", "containerd-decoder"]);
-    if !is_ours(path) {
+    if !is_ours(&path) {
         return wrong(format!(
             "calls `{}`, which is not this program",
             path.display()
