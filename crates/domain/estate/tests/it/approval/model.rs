@@ -49,29 +49,37 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
         .prop_map(
             |(
-                (platform, security, owners),
-                rules,
+                (mut platform, security, mut owners),
+                mut rules,
                 quorum,
                 [place, opened, team, shorter],
                 alone,
                 submitter,
                 signers,
-            )| Plan {
-                platform,
-                security,
-                owners,
-                rules,
-                quorum,
-                place,
-                opened,
-                team,
-                shorter,
-                submitter,
-                signers: match submitter {
-                    // Whoever submits signs with both keys, and nobody else does.
-                    Some(one) if alone && one < 6 => vec![(one, false), (one, true)],
+            )| {
+                let signers = match submitter {
+                    // Whoever submits is in every team, signs with both keys, and nobody else has to.
+                    Some(one) if alone && one < 6 => {
+                        platform.insert(one);
+                        owners.insert(one);
+                        rules = [(1, 0); 3];
+                        vec![(one, false), (one, true)]
+                    }
                     _ => signers,
-                },
+                };
+                Plan {
+                    platform,
+                    security,
+                    owners,
+                    rules,
+                    quorum,
+                    place,
+                    opened,
+                    team,
+                    shorter,
+                    submitter,
+                    signers,
+                }
             },
         )
 }
