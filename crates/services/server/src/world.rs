@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use estate::{
-    ApprovedChange, ChangeRecord, Estate, EstateHash, Founders, NotApproved, PolicyVersion,
-    TenantName, Timestamp,
+    ApprovedChange, Change, ChangeRecord, Estate, EstateHash, Founders, NotApproved, ObjectKind,
+    PolicyVersion, TenantName, Timestamp, Verb,
 };
 use ledger::{ActKind, rows::EstateRow};
 use policy::{Policies, PolicyError};
@@ -189,16 +189,22 @@ impl World {
     ) -> Result<Arc<Self>, WorldError> {
         let chain = Chain {
             store,
-            tenant,
             key: ledger_key.parse().map_err(|_| WorldError::Founders)?,
             founders,
         };
-        let mut world = Self::empty(tenant)?;
+        let (mut estate, mut version, mut newest) = (Estate::default(), PolicyVersion(0), None);
         for stored in store.estate_history().await?.iter().rev() {
-            world = chain.next(&world, stored).await?;
+            let step = chain.next(&estate, version, stored).await?;
+            (estate, version) = (step.estate, stored.version);
+            newest = Some((step.files, step.approved));
         }
-        chain.no_newer_than(world.version()).await?;
-        Ok(world)
+        chain.no_newer_than(version).await?;
+        match newest {
+            None => Self::empty(tenant),
+            Some((files, approved)) => {
+                Self::approved(Candidate::load(files, version, tenant)?, approved)
+            }
+        }
     }
 
     /// Its number.
@@ -220,37 +226,51 @@ impl World {
 /// The versions of a store, followed from the founders on.
 struct Chain<'a, S> {
     store: &'a S,
-    tenant: &'a TenantName,
     key: VerifierKey,
     founders: &'a Founders,
 }
 
+/// One version that was approved.
+struct Step {
+    estate: Estate,
+    files: Vec<(String, String)>,
+    approved: ApprovedChange,
+}
+
 impl<S: Store> Chain<'_, S> {
-    async fn next(&self, before: &World, stored: &EstateVersion) -> Result<Arc<World>, WorldError> {
-        let version = before.version().next();
+    async fn next(
+        &self,
+        before: &Estate,
+        base: PolicyVersion,
+        stored: &EstateVersion,
+    ) -> Result<Step, WorldError> {
+        let version = base.next();
         let fail = |why| unapproved(version, why);
         if stored.version != version {
             return Err(fail(Unapproved::Order));
         }
         let row = self.store.estate_at(version).await?;
         let row = row.ok_or_else(|| fail(Unapproved::Order))?;
-        let (next, record) =
-            read(&row, self.tenant).map_err(|error| error.unwrap_or(fail(Unapproved::Content)))?;
+        let (files, record) = read(&row).ok_or_else(|| fail(Unapproved::Content))?;
+        let estate = Estate::parse(&files)?;
         let applied = self.applied(&row, stored.leaf, &record).await?;
         let applied = applied.ok_or_else(|| fail(Unapproved::Unlogged))?;
-        let changes = policy::changes_between(&before.policies, &next.policies);
         let approved = estate::approve(
             &record,
-            &changes,
-            &before.estate,
-            before.version(),
-            &next.estate,
+            &changes(before, &estate, version)?,
+            before,
+            base,
+            &estate,
             self.founders,
             // Leaves tell seconds; the transaction compared the change's end with its own time.
             applied.max(record.submitted),
         );
         let approved = approved.map_err(|why| fail(Unapproved::Signatures(why)))?;
-        World::approved(next, approved)
+        Ok(Step {
+            estate,
+            files,
+            approved,
+        })
     }
 
     /// When the version came into force, if the log says that it did.
@@ -303,19 +323,29 @@ impl<S: Store> Chain<'_, S> {
     }
 }
 
-/// The candidate and the record that a row holds, if they belong together. No error of its own: the row was edited.
-fn read(
-    row: &EstateRow,
-    tenant: &TenantName,
-) -> Result<(Candidate, ChangeRecord), Option<WorldError>> {
-    let files = serde_json::from_str(&row.files).map_err(|_| None)?;
-    let next = Candidate::load(files, row.version, tenant).map_err(Some)?;
-    let record = record_of(&row.record).ok_or(None)?;
-    let fits = next.hash() == row.hash
-        && record.result == row.hash
-        && record.number == row.number
-        && record.hash() == row.change;
-    if fits { Ok((next, record)) } else { Err(None) }
+/// What differs. Policies are loaded only where a file of rules changed: most versions are promotions, and there are many.
+fn changes(
+    before: &Estate,
+    after: &Estate,
+    version: PolicyVersion,
+) -> Result<Vec<Change>, PolicyError> {
+    let plain = estate::diff(before, after);
+    let rules = |change: &Change| change.kind == ObjectKind::Policy && change.verb == Verb::Changed;
+    if !plain.iter().any(rules) {
+        return Ok(plain);
+    }
+    let load = |estate| Policies::load(estate, version);
+    Ok(policy::changes_between(&load(before)?, &load(after)?))
+}
+
+/// The files and the record that a row holds, if it can be read. Whether the files are the record's is asked with the
+/// signatures.
+fn read(row: &EstateRow) -> Option<(Vec<(String, String)>, ChangeRecord)> {
+    let files = serde_json::from_str(&row.files).ok()?;
+    let record = record_of(&row.record)?;
+    let fits =
+        record.result == row.hash && record.number == row.number && record.hash() == row.change;
+    fits.then_some((files, record))
 }
 
 /// A record as the store keeps it.
