@@ -93,11 +93,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
                 "connection to the database of this credential",
             )),
             // Else whoever owns another data set could have our login sent to an address of their own.
-            (Some(found), _) if found.login.secret.dataset != credential.dataset => {
-                Some(DenialReason::Unknown(
-                    "login to the database in the data set of this credential",
-                ))
-            }
+            (Some(found), _) if found.login.secret.dataset != credential.dataset => Some(
+                DenialReason::Unknown("login to the database in the data set of this credential"),
+            ),
             (Some(found), _) if found.login.database.kind != DatabaseKind::Postgresql => Some(
                 DenialReason::Unknown("way to make accounts on this kind of database"),
             ),
@@ -163,11 +161,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         Ok(login.map(|login| Found { credential, login }))
     }
 
-    async fn login(
-        &self,
-        world: &World,
-        name: &DatabaseName,
-    ) -> Result<Option<Login>, StoreError> {
+    async fn login(&self, world: &World, name: &DatabaseName) -> Result<Option<Login>, StoreError> {
         let Some(database) = world.estate.database(name).cloned() else {
             return Ok(None);
         };

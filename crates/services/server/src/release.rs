@@ -12,8 +12,7 @@ use evidence::{
     request::{Canonical, IssueRequest, OpenRequest, ReadRequest, StartRequest, SvidRequest},
 };
 use ledger::{
-    Act, ActKind, Actor, Commitment, Effect, LoggedPermit, NotRecorded,
-    NotReleased, SerialRow,
+    Act, ActKind, Actor, Commitment, Effect, LoggedPermit, NotRecorded, NotReleased, SerialRow,
 };
 use oci_crypt::{SeenDescriptor, SeenPlace};
 use policy::{Denial, DenialReason, Issue, Kind, Open, Read, Request, Start, Subject, Verdict};

@@ -138,7 +138,9 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
     pub(crate) async fn rollback_lines(&self) -> Result<Vec<String>, StoreError> {
         let mut lines = Vec::new();
         if let Err(why) = self.trusted() {
-            lines.push(format!("{why}; nothing is released, and nobody can change anything"));
+            lines.push(format!(
+                "{why}; nothing is released, and nobody can change anything"
+            ));
         }
         let checked = self.store.rollback_warning().await?;
         let checked = checked.unwrap_or_else(|| "rollback: checked with head file".to_owned());

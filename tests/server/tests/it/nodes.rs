@@ -82,7 +82,11 @@ async fn keys_of_an_earlier_attestation_are_dead() {
 async fn two_live_sessions_with_one_name_end_both() {
     let house = house().await;
     let first = TestNode::join(&house, "dal05-n1").await;
-    let _stream = house.server.standings(first.name.clone(), "").await.unwrap();
+    let _stream = house
+        .server
+        .standings(first.name.clone(), "")
+        .await
+        .unwrap();
     let (token, _) = house
         .server
         .token(&first.name, ledger::Actor::LocalRoot)

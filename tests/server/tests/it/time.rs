@@ -62,7 +62,11 @@ async fn a_heartbeat_says_how_large_the_tree_was_and_what_lives() {
     house.kit.server.ban(&fra, actor, "test").await.unwrap();
     house.beat(60, 0).await;
     let beat = &house.kit.leaves("heartbeat").await[0];
-    assert_eq!(told(beat, "treeSize"), beat.index, "the tree before this leaf");
+    assert_eq!(
+        told(beat, "treeSize"),
+        beat.index,
+        "the tree before this leaf"
+    );
     assert_eq!(told(beat, "uptimeSeconds"), 60);
     assert_eq!(told(beat, "nodes"), 1);
     assert_eq!(told(beat, "leases"), 1);

@@ -42,17 +42,34 @@ async fn an_old_database_that_was_put_back_answers_nobody_once_an_agent_says_so(
     };
     assert!(why.to_string().contains(said));
     let read = node.read(&restored, "records/none", as_shipped()).await;
-    assert!(matches!(read, Err(ReleaseError::Distrusted(_))), "no denial either");
+    assert!(
+        matches!(read, Err(ReleaseError::Distrusted(_))),
+        "no denial either"
+    );
     let joined = TestNode::join_with(&restored, "fra02-n1", &token, evidence::Purpose::Enrol).await;
     assert!(matches!(joined, Err(NodeError::Distrusted(_))));
-    for actor in [Actor::LocalRoot, Actor::Person("ana@hospital.example".into())] {
+    for actor in [
+        Actor::LocalRoot,
+        Actor::Person("ana@hospital.example".into()),
+    ] {
         let token = restored.server.token(&node.name, actor).await;
         assert!(server::nodes::chain(&token.unwrap_err()).contains(said));
     }
     assert!(warned(&restored, said).await, "status is still answered");
-    assert_eq!(count(&restored, &[("kind", "fork-reported"), ("node", "dal05-n1")]).await, 1);
+    assert_eq!(
+        count(
+            &restored,
+            &[("kind", "fork-reported"), ("node", "dal05-n1")]
+        )
+        .await,
+        1
+    );
     tell(&restored, &node, &house.checkpoint().await).await;
-    assert_eq!(count(&restored, &[("kind", "fork-reported")]).await, 1, "said once");
+    assert_eq!(
+        count(&restored, &[("kind", "fork-reported")]).await,
+        1,
+        "said once"
+    );
 
     // The other server is what it was.
     tell(&house, &node, &house.checkpoint().await).await;
@@ -89,8 +106,14 @@ async fn of_two_servers_on_one_database_each_is_distrusted_by_the_others_checkpo
     tell(&house, &node, &short).await;
     tell(&other, &node, &long).await;
     let forked = house.server.trusted();
-    assert!(matches!(forked, Err(Distrusted::Forked { .. })), "{forked:?}");
-    assert!(matches!(other.server.trusted(), Err(Distrusted::RolledBack { .. })));
+    assert!(
+        matches!(forked, Err(Distrusted::Forked { .. })),
+        "{forked:?}"
+    );
+    assert!(matches!(
+        other.server.trusted(),
+        Err(Distrusted::RolledBack { .. })
+    ));
 }
 
 #[tokio::test]
@@ -99,11 +122,18 @@ async fn two_trees_of_one_size_are_a_fork() {
     let node = TestNode::join(&house, "dal05-n1").await;
     let other = house.copied().await;
     // The copy wrote its start.
-    house.server.token(&node.name, Actor::LocalRoot).await.unwrap();
+    house
+        .server
+        .token(&node.name, Actor::LocalRoot)
+        .await
+        .unwrap();
     let theirs = other.checkpoint().await;
     assert_eq!(size(&house.checkpoint().await), size(&theirs));
     tell(&house, &node, &theirs).await;
-    assert!(matches!(house.server.trusted(), Err(Distrusted::Forked { .. })));
+    assert!(matches!(
+        house.server.trusted(),
+        Err(Distrusted::Forked { .. })
+    ));
 }
 
 #[tokio::test]
@@ -120,7 +150,9 @@ async fn what_this_log_did_not_sign_stops_nothing() {
     let changed = format!("{grown}\n\n{signature}");
     assert_ne!(changed, honest);
     let long = format!("{honest}{}", "x".repeat(1 << 20));
-    for rubbish in ["", "x", "\0", "\n\n", &forged, &changed, &long, head, signature] {
+    for rubbish in [
+        "", "x", "\0", "\n\n", &forged, &changed, &long, head, signature,
+    ] {
         tell(&house, &node, rubbish).await;
         assert_eq!(house.server.trusted(), Ok(()));
     }
@@ -133,7 +165,13 @@ async fn an_agent_that_saw_less_or_as_much_agrees_and_is_counted_once() {
     let house = house().await;
     let node = TestNode::join(&house, "dal05-n1").await;
     let early = house.checkpoint().await;
-    assert!(warned(&house, "rollback: checked with head file, 0 agents since start").await);
+    assert!(
+        warned(
+            &house,
+            "rollback: checked with head file, 0 agents since start"
+        )
+        .await
+    );
     put(&house, "records/later", "records", b"1").await;
     tell(&house, &node, &early).await;
     tell(&house, &node, &house.checkpoint().await).await;
