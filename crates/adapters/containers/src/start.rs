@@ -2,6 +2,7 @@
 
 mod bundle;
 mod claims;
+mod inside;
 mod keeping;
 mod places;
 
@@ -17,18 +18,16 @@ use agent::ports::{
     Starting,
 };
 use estate::{Digest, ImageSetName};
+use evidence::ContainerRef;
 use evidence::request::{Hand, LayerUse, StartGate};
-use evidence::{ContainerRef, Interactive, Strength, WorkloadFacts};
 
 pub use keeping::GateConfig;
 pub(crate) use keeping::{Keeping, Marked};
 
 use crate::gate::{Gated, handlers};
-use crate::locate::{self, Located};
-use crate::measure::{self, Kernel};
+use crate::measure;
 use crate::probe::{runtime_failed, told};
-use crate::spec::ImageConfig;
-use crate::{Containers, RuntimeError, Subject};
+use crate::{Containers, Subject};
 use keeping::{Moved, failed};
 
 /// The gate of one node.
@@ -45,38 +44,6 @@ impl<S> NodeGate<S> {
             keeping,
             callers: PhantomData,
         }
-    }
-
-    async fn measure_inside(
-        &self,
-        container: &ContainerRef,
-        gated: &[Digest],
-    ) -> Result<Inside, ProbeError> {
-        let (facts, below) = facts(&self.containers, container)
-            .await
-            .map_err(runtime_failed)?;
-        let healthcheck = healthcheck(&self.containers, container, &facts)
-            .await
-            .map_err(runtime_failed)?;
-        let listed = self
-            .keeping
-            .claims
-            .read()
-            .map_err(|error| unreadable(&error))?;
-        let found = self.keeping.found_by_gate(container);
-        let chains = below
-            .into_iter()
-            .chain(found.map_err(|error| unreadable(&error))?)
-            .chain(gated.iter().copied())
-            .collect();
-        let layers = layers_of(&listed, &chains, gated)?;
-        let held = self.keeping.held(container);
-        Ok(Inside {
-            facts,
-            images: layers.into_iter().map(|layer| layer.image).collect(),
-            held: held.map_err(|error| unreadable(&error))?,
-            healthcheck,
-        })
     }
 }
 
@@ -161,7 +128,7 @@ impl<S: Subject + 'static> Gate for NodeGate<S> {
         container: &ContainerRef,
         gated: &[Digest],
     ) -> Result<Inside, ProbeError> {
-        self.measure_inside(container, gated).await
+        inside::measure(&self.containers, &self.keeping, container, gated).await
     }
 
     async fn touch(
@@ -232,58 +199,6 @@ impl<S: Subject + 'static> Gate for NodeGate<S> {
                 .map_err(|error| failed(&error)),
         }
     }
-}
-
-/// What was measured of a container as a whole, and the chains below it. One that does not run is known by name alone.
-async fn facts(
-    containers: &Containers,
-    name: &ContainerRef,
-) -> Result<(WorkloadFacts, BTreeSet<Digest>), RuntimeError> {
-    let unknown = WorkloadFacts {
-        container: Some(name.clone()),
-        interactive: Some(Interactive {
-            yes: true,
-            strength: Strength::Weak,
-        }),
-        ..measure::nothing()
-    };
-    let Some(container) = measure::container(containers, name).await? else {
-        return Ok((unknown, BTreeSet::new()));
-    };
-    let (namespace, key) = (&name.runtime_namespace, &container.snapshot_key);
-    let below = match key.is_empty() {
-        true => BTreeSet::new(),
-        false => {
-            places::ancestors(&containers.client, namespace, &container.snapshotter, key).await?
-        }
-    };
-    let Some(task) = locate::first_process(&containers.client, name).await? else {
-        return Ok((unknown, below));
-    };
-    let Ok(kernel) = Kernel::read(task.pid) else {
-        return Ok((unknown, below));
-    };
-    let located = Located {
-        container: name.clone(),
-        task,
-    };
-    let (facts, _) = measure::in_container(containers, located, &kernel).await?;
-    Ok((facts, below))
-}
-
-async fn healthcheck(
-    containers: &Containers,
-    container: &ContainerRef,
-    facts: &WorkloadFacts,
-) -> Result<Option<Vec<String>>, RuntimeError> {
-    let Some(image) = &facts.image else {
-        return Ok(None);
-    };
-    let namespace = &container.runtime_namespace;
-    let bytes = containers.client.document(namespace, image.config).await?;
-    Ok(bytes
-        .and_then(|bytes| ImageConfig::parse(&bytes))
-        .and_then(|config| config.healthcheck()))
 }
 
 /// Layers of the list whose chains these are. One that somebody else found must be in it.
