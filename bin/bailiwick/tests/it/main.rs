@@ -3,6 +3,7 @@
 
 mod cases;
 mod changes;
+mod deceived;
 mod decoder;
 mod exec;
 mod house;
