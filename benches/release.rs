@@ -90,9 +90,7 @@ struct House {
 impl House {
     async fn open() -> anyhow::Result<Self> {
         let server = TestServer::empty().await;
-        server
-            .apply(estate()?, false)
-            .await?;
+        server.apply(estate()?, false).await?;
         put(&server).await?;
         let mut nodes = Vec::new();
         for number in 0..CLIENTS {

@@ -42,6 +42,15 @@ impl Bailiwick {
         }
     }
 
+    /// The same program, asking as one of the lab's people.
+    #[must_use]
+    pub fn of(&self, person: &str) -> Self {
+        Self {
+            program: self.program.clone(),
+            config: self.config.with_file_name(format!("client-{person}.toml")),
+        }
+    }
+
     /// The program's file.
     #[must_use]
     pub fn program(&self) -> &Path {

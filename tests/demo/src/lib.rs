@@ -24,6 +24,7 @@ pub async fn run(tell: Tell) -> anyhow::Result<()> {
     steps::estate::run(&stage, &image)?;
     let service = steps::service::run(&stage, &image).await?;
     steps::refusals::run(&stage, &image).await?;
+    steps::widening::run(&stage)?;
     steps::ban::run(&stage, &service).await?;
     steps::trail::run(&stage).await?;
     stage.end();

@@ -101,6 +101,17 @@ impl Rows {
             .context("can't read leases")
     }
 
+    /// Number and state of each change.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn changes(&self) -> anyhow::Result<Vec<(i64, String)>> {
+        sqlx::query_as("SELECT number, state FROM change ORDER BY number")
+            .fetch_all(&self.pool)
+            .await
+            .context("can't read changes")
+    }
+
     /// Name, attestor, boot profile and ban of each node.
     ///
     /// # Errors

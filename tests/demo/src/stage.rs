@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use fixture::{
     ContainerSpec, Containerd, Cri, Decoder, Mount, Network, NodeConfig, PodNetwork, PodSpec,
     Postgres, Recipe, Registry, Scratch, workspace_binary,
@@ -42,6 +42,7 @@ pub struct Node {
     pub containerd: Containerd,
     /// The runtime as a kubelet uses it.
     pub cri: Cri,
+    folder: PathBuf,
     socket: PathBuf,
 }
 
@@ -65,14 +66,16 @@ impl Stage {
             let decoder = decoder(bailiwick.program(), &folder.join("key.sock"));
             let config = NodeConfig::new(name, &registry, &pause)
                 .network(&network)
-                .decoder(decoder);
+                .decoder(decoder)
+                .runtime(folder.join("gate/bailiwick-runc"));
             let containerd = Containerd::start(&scratch, &config)?;
             let cri = containerd.cri().await?;
             Ok(Node {
                 name,
                 containerd,
                 cri,
-                socket: folder.join("agent.sock"),
+                socket: folder.join("workload/agent.sock"),
+                folder,
             })
         };
         let dal05 = node("dal05-n01").await?;
@@ -105,6 +108,28 @@ impl Stage {
         self.lab.join(name)
     }
 
+    /// Submits the lab's estate as it lies there now, and both owners of the records sign: outside a lab these are two people,
+    /// each at home.
+    ///
+    /// # Errors
+    /// When it is not in force then.
+    pub fn apply_estate(&self) -> anyhow::Result<Said> {
+        let folder = self.lab("estate").display().to_string();
+        let [chen, eva] = ["chen", "eva"].map(|person| self.key_of(person).display().to_string());
+        let words = ["apply", "-f", &folder, "--sign", &chen, "--sign", &eva];
+        let applied = self.bailiwick.ask(&words)?.ended(0)?;
+        if !applied.stdout.contains("applied") {
+            bail!("both owners signed, and yet: {}", applied.stdout);
+        }
+        Ok(applied)
+    }
+
+    /// The private key with which one of the lab's people signs.
+    #[must_use]
+    pub fn key_of(&self, person: &str) -> PathBuf {
+        self.lab("keys").join(person)
+    }
+
     /// What the ledger's checkpoints are verified with.
     ///
     /// # Errors
@@ -135,6 +160,12 @@ impl Node {
         &self.socket
     }
 
+    /// Where the lab keeps what belongs to it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A pod in a network of its own.
     #[must_use]
     pub fn pod(&self, name: &str) -> PodSpec {
@@ -146,12 +177,12 @@ impl Node {
         }
     }
 
-    /// A container of this image as it is shipped, with the agent's socket.
+    /// A container of this image as it is shipped, with the folder of the agent's socket.
     #[must_use]
     pub fn container(&self, image: &str) -> ContainerSpec {
         let socket = Mount {
-            host: self.socket.clone(),
-            container: "/run/bailiwick/agent.sock".into(),
+            host: self.folder().join("workload"),
+            container: "/run/bailiwick".into(),
             read_only: true,
         };
         ContainerSpec {
@@ -190,18 +221,21 @@ fn lab_up(
             eprintln!("warning: {}", down.stderr.trim());
         }
     });
-    let sockets = nodes.map(|node| format!("{}={}", node.name, node.containerd.socket().display()));
-    let [first, second] = &sockets;
-    let words = [
-        "lab",
-        "up",
-        "--dir",
-        &dir,
-        "--containerd",
-        first,
-        "--containerd",
-        second,
-    ];
+    let of_node = |node: &Node| {
+        let (socket, config) = (node.containerd.socket(), node.containerd.config_file());
+        [("--containerd", socket), ("--containerd-config", config)].map(|(option, file)| {
+            [
+                option.to_owned(),
+                format!("{}={}", node.name, file.display()),
+            ]
+        })
+    };
+    let options: Vec<String> = nodes.into_iter().flat_map(of_node).flatten().collect();
+    let words = ["lab", "up", "--dir", &dir];
+    let words: Vec<&str> = words
+        .into_iter()
+        .chain(options.iter().map(String::as_str))
+        .collect();
     let mut up = bailiwick.run(&words)?.ended(0)?;
     up.command = "bailiwick lab up".to_owned();
     Ok(up)

@@ -6,3 +6,4 @@ pub mod image;
 pub mod refusals;
 pub mod service;
 pub mod trail;
+pub mod widening;

@@ -17,4 +17,4 @@ pub use judge::Judge;
 pub use layout::{Descriptor, Image};
 pub use node::{NodeLink, TokenNode, shipped};
 pub use program::{Program, Said};
-pub use server::{ESTATE, LoneServer, TRUST_DOMAIN};
+pub use server::{ESTATE, FOUNDER, LoneServer, TRUST_DOMAIN};

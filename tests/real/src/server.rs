@@ -14,6 +14,7 @@ use estate::Digest;
 use fixture::{Daemon, DaemonSpec, Postgres, Scratch, free_port};
 use serde_json::{Value, json};
 use spiffe_id::TrustDomain;
+use sshsig::SigningKey;
 use tlog::VerifierKey;
 use web::client::Question;
 use web::{Address, Call, Client};
@@ -36,6 +37,9 @@ pub const ESTATE: [(&str, &str); 6] = [
         include_str!("estate/records.cedar"),
     ),
 ];
+
+/// Whose signature brings an estate of these servers into force: its `people.toml` has no rules of approval.
+pub const FOUNDER: &str = "fay@hospital.example";
 
 /// A server's folder, and the process when it runs.
 pub struct LoneServer {
@@ -62,9 +66,22 @@ impl LoneServer {
         let nodes = format!("127.0.0.1:{}", free_port().unwrap());
         let config = folder.join("server.toml");
         fs::write(&config, configuration(&folder, &nodes)).unwrap();
+        let (key, public) = (folder.join("founder"), folder.join("founder.pub"));
+        fs::write(&key, founder().to_openssh()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&public, format!("{}\n", founder().public_key())).unwrap();
+        let founder = format!("{FOUNDER}={}", shown(&public));
         let said = program
             .run_with(
-                ["server", "init", "--lab", "--config", shown(&config)],
+                [
+                    "server",
+                    "init",
+                    "--lab",
+                    "--config",
+                    shown(&config),
+                    "--founder",
+                    &founder,
+                ],
                 &[("CREDENTIALS_DIRECTORY", shown(&folder.join("credentials")))],
             )
             .well();
@@ -129,11 +146,7 @@ impl LoneServer {
             }
             files.push(("keys/pg-ca.pem".into(), database.ca_pem().into()));
         }
-        let body = json!({ "files": files });
-        self.client()
-            .send::<Value>(Call::Apply, Question::default(), &body)
-            .await
-            .unwrap();
+        self.submit_and_sign(files).await;
         if let Some(database) = database {
             let login = database.broker();
             let value = json!({ "user": login.user, "password": login.password }).to_string();
@@ -141,6 +154,38 @@ impl LoneServer {
                 .await
                 .unwrap();
         }
+    }
+
+    /// Submits an estate, which the founder signs.
+    async fn submit_and_sign(&self, files: Vec<(String, String)>) {
+        let (client, body) = (self.client(), json!({ "files": files }));
+        let submitted = client
+            .send::<web::wire::Submitted>(Call::Apply, Question::default(), &body)
+            .await;
+        let waiting = submitted
+            .unwrap()
+            .data
+            .waiting
+            .expect("a first estate waits");
+        let text = waiting.hash.to_string();
+        let signature = founder().sign("bailiwick-change", text.as_bytes()).unwrap();
+        let number = waiting.number.to_string();
+        let path = [("number", number.as_str())];
+        let asked = Question {
+            path: &path,
+            query: &[],
+        };
+        let body = json!({ "signature": signature.armored() });
+        let approved = client
+            .send::<web::wire::Submitted>(Call::Approve, asked, &body)
+            .await;
+        assert!(approved.unwrap().data.applied.is_some());
+    }
+
+    /// The founder's private key.
+    #[must_use]
+    pub fn founder_key(&self) -> PathBuf {
+        self.folder.join("founder")
     }
 
     /// Puts a secret of the data set as this version, sealed here; the receipt.
@@ -257,6 +302,10 @@ impl LoneServer {
     fn daemon(&self) -> std::sync::MutexGuard<'_, Option<Daemon>> {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn founder() -> SigningKey {
+    SigningKey::generate_ed25519([11; 32], FOUNDER).unwrap()
 }
 
 fn estate_files() -> Vec<(String, String)> {

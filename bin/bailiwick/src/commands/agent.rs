@@ -1,12 +1,18 @@
 //! `bailiwick agent run|identify`.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use agent::{Agent, AgentConfig as Settings, ports::NodeKeys};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use containers::{
-    Config as RuntimeConfig, Containers, GateConfig, NodeProbe, PlatformMount, Subject,
+    Config as RuntimeConfig, Containers, GateConfig, NodeProbe, PlatformMount, PlatformMountKind,
+    Subject,
 };
 use peer::Peer;
 use rpc::{
@@ -222,24 +228,49 @@ fn connector(config: &AgentConfig, keys: Arc<dyn NodeKeys>) -> anyhow::Result<Rp
 }
 
 fn runtime(config: &AgentConfig) -> RuntimeConfig {
-    let source = config.workload_socket.display().to_string();
-    let mut platform_mounts: Vec<PlatformMount> = config
-        .workload_mounts
-        .iter()
-        .map(|destination| PlatformMount {
-            source: source.clone(),
-            destination: destination.clone(),
-        })
-        .collect();
-    platform_mounts.push(PlatformMount {
-        destination: source.clone(),
-        source,
-    });
+    let socket = &config.workload_socket;
+    let own = [socket.display().to_string()];
+    let places = config.workload_mounts.iter().chain(&own);
+    let folder = folder_of_its_own(config);
+    let mut platform_mounts = Vec::new();
+    for place in places {
+        platform_mounts.push(PlatformMount {
+            source: socket.display().to_string(),
+            destination: place.clone(),
+            kind: PlatformMountKind::Socket,
+        });
+        let place = Path::new(place);
+        if let (Some(folder), Some(above)) = (folder, place.parent())
+            && place.file_name() == socket.file_name()
+        {
+            platform_mounts.push(PlatformMount {
+                source: folder.display().to_string(),
+                destination: above.display().to_string(),
+                kind: PlatformMountKind::Folder,
+            });
+        }
+    }
     RuntimeConfig {
         socket: config.containerd.clone(),
         platform_mounts,
         runtime_binaries: Vec::new(),
     }
+}
+
+/// The workload socket's folder, if containers may see the whole of it: nothing else of the agent's is configured to lie there.
+/// A container keeps a folder when the agent is started anew; a socket it would lose.
+fn folder_of_its_own(config: &AgentConfig) -> Option<&Path> {
+    let folder = config
+        .workload_socket
+        .parent()
+        .filter(|folder| folder.parent().is_some())?;
+    let gate = config
+        .gate
+        .iter()
+        .flat_map(|gate| [&gate.socket, &gate.state]);
+    let private = gate.chain([&config.state, &config.key_socket, &config.containerd]);
+    let alone = private.into_iter().all(|path| !path.starts_with(folder));
+    alone.then_some(folder)
 }
 
 /// The agent's eyes. A decoder that was named and isn't there is an error; this program itself may lie where it can't be told
@@ -365,6 +396,28 @@ mod tests {
         );
         assert!(gate_of("[gate]\nprograms = [\"bailiwick-runc\"]").is_err());
         assert!(gate_of("[gate]\ngatd = \"/x\"").is_err());
+    }
+
+    #[test]
+    fn a_folder_is_shown_to_containers_only_where_the_socket_lies_alone() {
+        let folders = |socket: &str| -> Vec<String> {
+            let mut config = config_with("", "").unwrap();
+            config.workload_socket = socket.into();
+            let mounts = runtime(&config).platform_mounts.into_iter();
+            mounts
+                .filter(|mount| mount.kind == PlatformMountKind::Folder)
+                .map(|mount| format!("{} {}", mount.source, mount.destination))
+                .collect()
+        };
+        assert_eq!(
+            folders("/run/w/agent.sock"),
+            ["/run/w /run/bailiwick", "/run/w /run/w"]
+        );
+        for beside in ["/agent.sock", "/state/agent.sock"] {
+            assert!(folders(beside).is_empty(), "{beside}");
+        }
+        let whole = folders("/state/w/agent.sock");
+        assert_eq!(whole.len(), 2, "{whole:?}");
     }
 
     #[test]

@@ -64,6 +64,18 @@ pub struct PlatformMount {
     pub source: String,
     /// Path in the container.
     pub destination: String,
+    /// What lies there.
+    pub kind: PlatformMountKind,
+}
+
+/// What a mount of the platform holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlatformMountKind {
+    /// The socket itself: gone for a running container once whoever listens is started anew.
+    Socket,
+    /// The folder in which the socket lies alone. Only read-only: otherwise one container could put its own socket there for all
+    /// the others.
+    Folder,
 }
 
 /// The process to measure. Whoever implements this holds the process, so that its number can't pass to another one.

@@ -19,7 +19,7 @@ pub fn run(stage: &Stage, image: &Image) -> anyhow::Result<Value> {
     edit(stage, image)?;
     let folder = stage.lab("estate").display().to_string();
     let diff = stage.bailiwick.ask(&["diff", "-f", &folder])?;
-    let applied = stage.bailiwick.ask(&["apply", "-f", &folder])?.ended(0)?;
+    let applied = stage.apply_estate()?;
     stage
         .tell
         .step(diff.took, &diff.command, diff.stdout.trim_end());

@@ -120,7 +120,10 @@ fn recipe(stage: &Stage) -> anyhow::Result<Recipe> {
 }
 
 /// The program without what only debuggers read.
-pub(crate) fn stripped(stage: &Stage) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When `strip` fails.
+pub fn stripped(stage: &Stage) -> anyhow::Result<PathBuf> {
     let target = stage.scratch.join("bailiwick");
     if !target.exists() {
         let words = [

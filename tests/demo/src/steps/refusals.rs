@@ -62,6 +62,7 @@ async fn other_place(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     })
 }
 
+/// The start gate asks before the container's first process exists.
 async fn other_command(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     let node = &stage.dal05;
     let lease = format!(
@@ -72,7 +73,7 @@ async fn other_command(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> 
         command,
         ..node.container(&image.reference)
     };
-    refused_container(stage, node, "another command", "command", &spec).await
+    refused_start(stage, node, "another command", "command", &spec).await
 }
 
 async fn mounted_over(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
@@ -86,10 +87,10 @@ async fn mounted_over(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
         container: "/usr/bin/medrec".into(),
         read_only: true,
     });
-    refused_container(stage, node, "a mounted-over binary", "mounted", &spec).await
+    refused_start(stage, node, "a mounted-over binary", "mounted", &spec).await
 }
 
-/// The container itself has its lease and runs on; the administrator inside gets none.
+/// The container has its lease and runs on; the administrator does not get inside.
 async fn exec_session(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     let node = &stage.dal05;
     let (id, _) = launch(
@@ -100,33 +101,27 @@ async fn exec_session(stage: &Stage, image: &Image) -> anyhow::Result<Refusal> {
     )
     .await?;
     let since = Since::now();
-    let lease = format!("DB={CREDENTIAL}");
-    let words = [
-        "/usr/bin/bailiwick",
-        "exec",
-        "--lab",
-        "--lease",
-        &lease,
-        "--",
-        "/usr/bin/medrec",
-        "read",
-    ];
-    let exec = node.cri.exec(&id, &words).await?;
-    if exec.code != REFUSED {
-        bail!("an exec session got a lease: {exec:?}");
-    }
-    let reason = exec.stderr.trim().to_owned();
-    stage.tell.step(
-        since.took(),
-        "DAL05: crictl exec medrec bailiwick exec --lease …",
-        brief(&reason),
-    );
-    let leaf = denial(stage, "container", &id).await?;
+    let Err(refused) = node
+        .cri
+        .exec(&id, &["/bin/sh", "-c", "cat /proc/1/environ"])
+        .await
+    else {
+        bail!("an exec session began in a container that holds a lease")
+    };
+    let reason = refused.to_string();
+    stage
+        .tell
+        .step(since.took(), "DAL05: crictl exec medrec sh", brief(&reason));
+    let leaves = stage.rows.leaves("container", &id).await?;
+    let leaf = leaves
+        .into_iter()
+        .rev()
+        .find(|leaf| leaf.value("kind") == "exec-refused");
     Ok(Refusal {
         attempt: "an exec session",
         reason,
         container: Some(id),
-        leaf: Some(leaf),
+        leaf: Some(leaf.context("no leaf holds the refusal of an exec")?),
     })
 }
 
@@ -259,6 +254,36 @@ async fn refused_container(
             ended.exit_code
         );
     }
+    stage.tell.step(
+        since.took(),
+        &format!("DAL05: crictl run, {attempt}"),
+        brief(&reason),
+    );
+    let leaf = denial(stage, "container", &id).await?;
+    Ok(Refusal {
+        attempt,
+        reason,
+        container: Some(id),
+        leaf: Some(leaf),
+    })
+}
+
+/// Makes a container that must not start.
+async fn refused_start(
+    stage: &Stage,
+    node: &Node,
+    attempt: &'static str,
+    name: &str,
+    spec: &ContainerSpec,
+) -> anyhow::Result<Refusal> {
+    let since = Since::now();
+    let pod_spec = node.pod(name);
+    let pod = node.cri.run_pod(&pod_spec).await?;
+    let id = node.cri.create(&pod, &pod_spec, spec).await?;
+    let Err(refused) = node.cri.start(&id).await else {
+        bail!("{attempt}: the container started")
+    };
+    let reason = refused.to_string();
     stage.tell.step(
         since.took(),
         &format!("DAL05: crictl run, {attempt}"),

@@ -52,18 +52,20 @@ async fn a_layer_that_was_moved_or_swapped_does_not_open() {
 type Forge = fn(&mut Forgery);
 
 /// An image in skopeo's `dir:` form: a manifest and blobs, to be edited.
-struct Forgery {
+pub(crate) struct Forgery {
     folder: PathBuf,
     manifest: Value,
 }
 
 impl Forgery {
-    fn of(stage: &Stage, reference: &str, name: &str) -> Self {
+    pub(crate) fn of(stage: &Stage, reference: &str, name: &str) -> Self {
+        Self::of_layout(stage, &format!("docker://{reference}"), name)
+    }
+
+    /// Of an image as skopeo names it.
+    pub(crate) fn of_layout(stage: &Stage, from: &str, name: &str) -> Self {
         let folder = stage.scratch.join(format!("forged-{name}"));
-        let (from, to) = (
-            format!("docker://{reference}"),
-            format!("dir:{}", folder.display()),
-        );
+        let to = format!("dir:{}", folder.display());
         run(
             "skopeo",
             [
@@ -71,7 +73,7 @@ impl Forgery {
                 "copy",
                 "--quiet",
                 "--src-tls-verify=false",
-                &from,
+                from,
                 &to,
             ],
         )
@@ -87,7 +89,7 @@ impl Forgery {
     }
 
     /// Puts it into the registry as it is, whatever it is; its reference and digest.
-    fn push(&self, stage: &Stage, tag: &str) -> (String, String) {
+    pub(crate) fn push(&self, stage: &Stage, tag: &str) -> (String, String) {
         let manifest = serde_json::to_vec(&self.manifest).unwrap();
         let digest = format!("sha256:{}", sha256(&self.folder, &manifest));
         fs::write(self.folder.join("manifest.json"), manifest).unwrap();
@@ -122,7 +124,7 @@ fn listed(stage: &Stage, kind: &str) -> String {
 }
 
 /// The right layers below a command of the forger's.
-fn move_under_another_config(forgery: &mut Forgery) {
+pub(crate) fn move_under_another_config(forgery: &mut Forgery) {
     let mut config: Value = serde_json::from_slice(
         &fs::read(forgery.blob(&forgery.manifest["config"]["digest"])).unwrap(),
     )

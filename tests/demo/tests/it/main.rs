@@ -8,6 +8,7 @@ use demo::{Stage, Tell, steps};
 use fixture::until_async;
 
 mod forged;
+mod gate;
 mod spiffe;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,6 +43,9 @@ async fn the_sentence_is_true_from_end_to_end() {
     let refusals = steps::refusals::run(&stage, &image).await.unwrap();
     assert_eq!(refusals.len(), 8);
     the_refused_got_nothing(&stage, &image, &refusals).await;
+
+    let waiting = steps::widening::run(&stage).unwrap();
+    nothing_was_widened(&stage, &waiting).await;
 
     steps::ban::run(&stage, &service).await.unwrap();
     nothing_of_the_banned_node_is_left(&stage, &service).await;
@@ -135,7 +139,11 @@ async fn the_refused_got_nothing(
             continue;
         };
         let status = stage.dal05.cri.status(id).await.unwrap();
-        assert!(!status.running && status.exit_code == 125, "{refusal:?}");
+        // Refused by `bailiwick exec` in it, or before its first process.
+        assert!(
+            !status.running && [125, 128].contains(&status.exit_code),
+            "{refusal:?} {status:?}"
+        );
     }
     // The service and the container that was visited, nobody else.
     let leases = stage.rows.leases().await.unwrap();
@@ -150,6 +158,24 @@ async fn the_refused_got_nothing(
         stage.fra02.cri.containers().await.unwrap(),
         Vec::<String>::new()
     );
+}
+
+/// What the administrator submitted lies there as changes that wait, and the version in force is the owners'.
+async fn nothing_was_widened(stage: &Stage, waiting: &[steps::widening::Waiting]) {
+    assert_eq!(waiting.len(), 4);
+    let states = stage.rows.changes().await.unwrap();
+    for change in waiting {
+        let state = states
+            .iter()
+            .find(|(number, _)| u64::try_from(*number) == Ok(change.number));
+        assert_eq!(state.unwrap().1, "waiting", "{change:?}");
+    }
+    let applied = states
+        .iter()
+        .filter(|(_, state)| state == "applied")
+        .count();
+    // The lab's first estate, and the one that both owners signed.
+    assert_eq!(applied, 2, "{states:?}");
 }
 
 async fn nothing_of_the_banned_node_is_left(stage: &Stage, service: &steps::service::Service) {

@@ -79,13 +79,7 @@ fn add_image_set(stage: &Stage, config: &str) {
         "\n[image.judge]\nowner = \"medrec-owners\"\ndataset = \"medical-records\"\ndigests = [\"{config}\"]\n"
     );
     fs::write(&file, fs::read_to_string(&file).unwrap() + &set).unwrap();
-    let folder = stage.lab("estate").display().to_string();
-    stage
-        .bailiwick
-        .ask(&["apply", "-f", &folder])
-        .unwrap()
-        .ended(0)
-        .unwrap();
+    stage.apply_estate().unwrap();
 }
 
 /// Built without C, so that it runs in an image without libraries.

@@ -108,7 +108,9 @@ async fn bad_rules_are_refused_offline_and_by_the_server_and_change_nothing() {
         .run(["policy", "check", "-f", &shown(&honest), "--output", "json"])
         .well();
     assert!(checked.stdout.contains("records-lease"), "{checked:?}");
-    let _ = server.run(&["apply", "-f", &shown(&honest)]).well();
+    let (estate, key) = (shown(&honest), shown(&server.founder_key()));
+    let applied = server.run(&["apply", "-f", &estate, "--sign", &key]).well();
+    assert!(applied.stdout.contains("applied"), "{applied:?}");
     let changes = || {
         server
             .run(&["change", "list", "--output", "json"])

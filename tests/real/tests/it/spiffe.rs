@@ -98,16 +98,14 @@ fn judge_image(stage: &Stage) -> (Judge, Image) {
 
 /// Makes the image one that the estate knows.
 fn enlist(stage: &Stage, image: &Image) {
-    let folder = stage.lab("estate");
-    let file = folder.join("images.toml");
+    let file = stage.lab("estate/images.toml");
     let text = fs::read_to_string(&file).unwrap();
     let more = format!(
         "\n[image.judge]\nowner = \"medrec-owners\"\ndataset = \"medical-records\"\ndigests = [\"{}\"]\n",
         image.config_digest()
     );
     fs::write(file, text + &more).unwrap();
-    let words = ["apply", "-f", folder.to_str().unwrap()];
-    stage.bailiwick.ask(&words).unwrap().ended(0).unwrap();
+    stage.apply_estate().unwrap();
 }
 
 /// The facts name the leaf that records their issue, for this image on this node.

@@ -65,9 +65,9 @@ impl LabFolder {
         self.path.join("nodes").join(name)
     }
 
-    /// Where a node's agent listens for workloads.
+    /// Where a node's agent listens for workloads: alone in its folder, which containers may see.
     pub(super) fn workload_socket(&self, node: &str) -> PathBuf {
-        self.node(node).join("agent.sock")
+        self.node(node).join("workload/agent.sock")
     }
 
     pub(super) fn admin_socket(&self) -> PathBuf {

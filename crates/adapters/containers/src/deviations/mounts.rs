@@ -9,6 +9,7 @@ use super::Platform;
 use crate::mountinfo::Seen;
 use crate::overlay::Root;
 use crate::spec::{Mount, Spec};
+use crate::{PlatformMount, PlatformMountKind};
 
 /// Whether the platform adds this mount to every container.
 pub(crate) fn is_platform(mount: &Mount, platform: &Platform<'_>) -> bool {
@@ -22,15 +23,23 @@ pub(crate) fn is_platform(mount: &Mount, platform: &Platform<'_>) -> bool {
         .options
         .iter()
         .all(|option| BIND_OPTIONS.contains(&option.as_str()));
-    let own = platform
-        .mounts
-        .iter()
-        .any(|own| own.source == mount.source && own.destination == mount.destination);
+    let own = platform.mounts.iter().any(|own| is_ours(own, mount));
     let file = PLATFORM_FILES.iter().any(|(destination, origins)| {
         *destination == mount.destination
             && origins.iter().any(|origin| origin.holds(mount, platform))
     });
     simple && (own || file)
+}
+
+fn is_ours(own: &PlatformMount, mount: &Mount) -> bool {
+    let there = own.source == mount.source && own.destination == mount.destination;
+    // The last of `ro` and `rw` counts.
+    let access = mount
+        .options
+        .iter()
+        .rev()
+        .find(|option| matches!(option.as_str(), "ro" | "rw"));
+    there && (own.kind == PlatformMountKind::Socket || access.is_some_and(|option| option == "ro"))
 }
 
 /// An option makes a bind mount, whatever the mount calls its type.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::mountinfo;
 use crate::power::is_privileged;
+use crate::{PlatformMountKind, mountinfo};
 
 /// Written by `ctr run -d` of containerd 1.6.20.
 const CTR: &str = include_str!("specs/ctr.json");
@@ -27,11 +27,19 @@ fn image() -> ImageConfig {
 /// Written by containerd 1.6.20 for a container of a pod in the host's network.
 const CRI: &str = include_str!("specs/cri.json");
 
-fn ours() -> [PlatformMount; 1] {
-    [PlatformMount {
-        source: "/run/bailiwick/agent.sock".into(),
-        destination: "/run/bailiwick.sock".into(),
-    }]
+fn ours() -> [PlatformMount; 2] {
+    [
+        PlatformMount {
+            source: "/run/bailiwick/agent.sock".into(),
+            destination: "/run/bailiwick.sock".into(),
+            kind: PlatformMountKind::Socket,
+        },
+        PlatformMount {
+            source: "/run/bailiwick/workload".into(),
+            destination: "/run/bailiwick".into(),
+            kind: PlatformMountKind::Folder,
+        },
+    ]
 }
 
 fn ctr(change: impl FnOnce(&mut Value)) -> Spec {
@@ -210,6 +218,30 @@ fn our_socket_is_the_platforms_only_from_its_place_to_its_place() {
         changed(|spec| push(spec, "/mounts", socket(source, "/bin/app"))),
         [mount("/bin/app", source)]
     );
+}
+
+/// Whoever could write there would put a socket of their own before all the others' eyes.
+#[test]
+fn our_folder_is_the_platforms_only_where_it_can_not_be_written() {
+    let folder = |options: &[&str]| json!({"destination": "/run/bailiwick", "type": "bind", "source": "/run/bailiwick/workload", "options": options});
+    for options in [vec!["rbind", "ro"], vec!["bind", "rprivate", "rw", "ro"]] {
+        assert_eq!(
+            changed(|spec| push(spec, "/mounts", folder(&options))),
+            [],
+            "{options:?}"
+        );
+    }
+    for options in [
+        vec!["rbind", "rw"],
+        vec!["rbind"],
+        vec!["rbind", "ro", "rw"],
+    ] {
+        assert_eq!(
+            changed(|spec| push(spec, "/mounts", folder(&options))),
+            [mount("/run/bailiwick", "/run/bailiwick/workload")],
+            "{options:?}"
+        );
+    }
 }
 
 #[test]

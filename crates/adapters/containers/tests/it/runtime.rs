@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use containers::{Config, Containers, GateConfig, MeasureError, PlatformMount, Subject};
+use containers::{
+    Config, Containers, GateConfig, MeasureError, PlatformMount, PlatformMountKind, Subject,
+};
 use estate::Digest;
 use evidence::{Deviation, WorkloadFacts};
 use tempfile::TempDir;
@@ -118,6 +120,7 @@ impl Runtime {
             platform_mounts: vec![PlatformMount {
                 source: self.path("agent.sock").display().to_string(),
                 destination: "/run/bailiwick.sock".into(),
+                kind: PlatformMountKind::Socket,
             }],
             runtime_binaries: Vec::new(),
         })

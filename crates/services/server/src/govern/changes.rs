@@ -161,7 +161,10 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         if !prune && !removed.is_empty() {
             return Err(GovernError::WouldRemove(removed.join(", ")));
         }
-        self.keep_ways_to_leases(&draft.next.estate).await?;
+        // A change that waits may wait for leases to end, too; it is asked again when it comes into force.
+        if draft.verdict.is_ok() {
+            self.keep_ways_to_leases(&draft.next.estate).await?;
+        }
         let act = submit_act(kind, actor.clone(), &draft)?.guard(Guard::ChangeNewest(newest));
         let logged = self.ledger.record(act).await.map_err(conflict)?;
         let outcome = self.settle(world, draft, &actor).await?;
