@@ -120,7 +120,7 @@ fn number(submitted: &Value) -> Option<u64> {
 
 /// The estate as he would have it.
 fn edited(stage: &Stage, way: &Way) -> anyhow::Result<PathBuf> {
-    let target = stage.scratch.join(&format!(
+    let target = stage.scratch.join(format!(
         "estate-{}",
         way.attempt.replace([' ', '[', ']'], "-")
     ));
