@@ -200,6 +200,27 @@ impl ServerConfig {
         }
     }
 
+    /// The folder of a head file that does not lie beside the database.
+    pub(crate) fn head_folder(&self) -> Option<&Path> {
+        self.head_file.as_deref()?.parent()
+    }
+
+    /// A head file that can't be written would leave an old database that is put back unnoticed: nothing is served without
+    /// its folder, which may be on a disk that is not mounted.
+    pub(crate) fn check_head_folder(&self) -> anyhow::Result<()> {
+        match self.head_folder() {
+            Some(folder) if !folder.is_dir() => Err(Advice::failed(
+                format!(
+                    "there is no folder `{}` for the head file",
+                    folder.display()
+                ),
+                "mount its disk; without the head file an old database that was put back is not noticed",
+            )
+            .error()),
+            _ => Ok(()),
+        }
+    }
+
     /// A lab listens on this machine only.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let addresses = [Some(self.listen), self.http];
@@ -226,7 +247,12 @@ impl ServerConfig {
             }
             KekConfig::SystemdCredential { name } => {
                 let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
-                    .context("there is no `$CREDENTIALS_DIRECTORY`: is this started by systemd with `LoadCredential=`?")?;
+                    .with_context(|| {
+                        Advice::failed(
+                            "there is no `$CREDENTIALS_DIRECTORY`: systemd did not start this with a credential",
+                            format!("`LoadCredentialEncrypted={name}` in the unit; for `init`: systemd-run --pipe -p LoadCredentialEncrypted={name} bailiwick server init …"),
+                        )
+                    })?;
                 if name.contains('/') {
                     bail!("`{name}` is not the name of a credential");
                 }

@@ -1,6 +1,7 @@
 //! `bailiwick server init|run`.
 
 mod founders;
+mod made;
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use estate::Founders;
 use founders::FounderFile;
+use made::Made;
 use rpc::{listener::Door, nodes::NodeService};
 use server::{Parts, Server, genesis, keyring, ports::KeyRow};
 use store::{Create, SqliteStore};
@@ -16,6 +18,7 @@ use store::{Create, SqliteStore};
 use crate::{
     advice::Advice,
     config::{self, ServerConfig},
+    output::Format,
     system::{SystemClock, SystemEntropy, SystemTicks},
 };
 
@@ -46,6 +49,9 @@ enum ServerCommand {
         /// How many of the founders must sign. Usually all of one or two, and a majority of more.
         #[arg(long, value_name = "NUMBER")]
         quorum: Option<usize>,
+        /// How the result is written.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Serves nodes and people until it is told to stop.
     ///
@@ -65,15 +71,22 @@ pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
             lab,
             founders,
             quorum,
+            output,
         } => {
             let founders = founders::read(&founders, quorum)?;
-            init(config::read(&config)?, lab, &founders).await
+            let made = init(config::read(&config)?, lab, &founders).await?;
+            output.print(&made, Made::text)?;
+            founders::warn(&founders);
+            eprintln!(
+                "hint: clients pin `root`; auditors keep `ledger key`. Next: bailiwick server run"
+            );
+            Ok(())
         }
         ServerCommand::Run { config } => serve(config::read(&config)?).await,
     }
 }
 
-async fn init(config: ServerConfig, lab: bool, founders: &Founders) -> anyhow::Result<()> {
+async fn init(config: ServerConfig, lab: bool, founders: &Founders) -> anyhow::Result<Made> {
     if lab != config.is_lab() {
         bail!(
             "trust domain `{}` and `--lab` do not fit: a lab's ends in `.lab`, and no other does",
@@ -90,6 +103,9 @@ async fn init(config: ServerConfig, lab: bool, founders: &Founders) -> anyhow::R
         return Err(Advice::failed(there, "`bailiwick server run` serves it").error());
     }
     make_private(&config.data)?;
+    if let Some(folder) = config.head_folder() {
+        make_private(folder)?;
+    }
     config.make_salt()?;
     let kek = config.kek()?;
     let (row, seed) = genesis::log_key(&kek, &SystemEntropy, &SystemClock)?;
@@ -118,13 +134,13 @@ async fn init(config: ServerConfig, lab: bool, founders: &Founders) -> anyhow::R
         pem::encode(&pem::Pem::new("CERTIFICATE", root.public)),
     )?;
     fs::write(config.data.join("ledger.key"), format!("{ledger_key}\n"))?;
-    println!("trust domain  {}", config.trust_domain);
-    println!("root          {}", genesis.pin);
-    println!("root file     {}", root_file.display());
-    println!("ledger key    {ledger_key}");
-    founders::announce(founders);
-    eprintln!("hint: clients pin `root`; auditors keep `ledger key`. Next: bailiwick server run");
-    Ok(())
+    Ok(Made::new(
+        config.trust_domain.to_string(),
+        genesis.pin.to_string(),
+        &root_file,
+        ledger_key,
+        founders,
+    ))
 }
 
 fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
@@ -138,21 +154,25 @@ fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
 
 async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     config.check()?;
+    config.check_head_folder()?;
     let server = build(&config).await?;
     let nodes = listen_for_nodes(&config, &server).await?;
-    let mut people = crate::commands::people::listen(&config, &server).await?;
+    let mut doors = crate::commands::people::listen(&config, &server).await?;
     tokio::spawn(Arc::clone(&server).sweep_forever());
     tokio::spawn(Arc::clone(&server).keep_time(Arc::new(SystemTicks::begin())));
     tokio::spawn(sweep_orphans_once(Arc::clone(&server)));
+    let people = config
+        .http
+        .map_or_else(String::new, |address| format!(", {address} (people)"));
     eprintln!(
-        "serving {} on {} and {}",
+        "serving {} on {} (nodes){people} and {}",
         config.trust_domain,
         config.listen,
         config.socket.display()
     );
     tokio::select! {
         ended = nodes => ended??,
-        _ = people.join_next() => bail!("a door for people closed"),
+        _ = doors.join_next() => bail!("a door for people closed"),
         () = crate::shutdown() => {}
     }
     eprintln!("stopping");

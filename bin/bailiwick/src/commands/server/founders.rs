@@ -82,16 +82,9 @@ fn usual_quorum(people: usize) -> usize {
     if people <= 2 { people } else { people / 2 + 1 }
 }
 
-/// The founders as `init` prints them, and what their number means.
-pub(super) fn announce(founders: &Founders) {
-    for (person, keys) in &founders.people {
-        for key in keys {
-            println!("founder       {person} {}", key.fingerprint());
-        }
-    }
-    let (quorum, all) = (founders.quorum, founders.people.len());
-    println!("quorum        {quorum} of {all}");
-    if quorum == 1 {
+/// Says what a quorum of one means.
+pub(super) fn warn(founders: &Founders) {
+    if founders.quorum == 1 {
         eprintln!(
             "warning: one founder alone decides what comes into force until the estate's `people.toml` has rules of approval"
         );
