@@ -2,6 +2,7 @@
 //!
 //! The people, keys and rules that count are those of the estate in force, never those that the change would bring.
 
+mod belongings;
 mod grantors;
 mod judge;
 mod reach;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::PersonId;
 
+pub use belongings::Belongings;
 pub use grantors::{Grantor, grantors};
 pub use judge::{ApprovedChange, NotApproved, approve};
 pub use reach::OutOfReach;

@@ -31,7 +31,7 @@ mod span;
 mod time;
 
 pub use approval::{
-    ApprovedChange, Grantor, Missing, NotApproved, OutOfReach, Requirement, approve,
+    ApprovedChange, Belongings, Grantor, Missing, NotApproved, OutOfReach, Requirement, approve,
     check_signature, grantors, requirements, signer_of, stand_for,
 };
 pub use boot::{BootProfile, BootState, PcrIndex, PcrIndexError};

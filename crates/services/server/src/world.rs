@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use estate::{
-    ApprovedChange, Change, ChangeRecord, Estate, EstateHash, Founders, NotApproved, ObjectKind,
-    PolicyVersion, TenantName, Timestamp, Verb,
+    ApprovedChange, Belongings, Change, ChangeRecord, Estate, EstateHash, Founders, NotApproved,
+    ObjectKind, PolicyVersion, TenantName, Timestamp, Verb,
 };
 use ledger::{ActKind, rows::EstateRow};
 use policy::{Policies, PolicyError};
@@ -36,6 +36,8 @@ pub struct World {
     pub files: Vec<(String, String)>,
     /// Absent for version 0 alone, in which nothing is permitted.
     approved: Option<ApprovedChange>,
+    /// Of this version and all before it.
+    belongings: Belongings,
 }
 
 /// A version of the estate can't be loaded.
@@ -148,14 +150,19 @@ impl World {
             policies,
             files,
             approved: None,
+            belongings: Belongings::default(),
         }))
     }
 
-    /// A candidate in force, by the change that was approved for it and for nothing else.
+    /// A candidate in force, by the change that was approved for it and for nothing else; `belongings` are those after it.
     ///
     /// # Errors
     /// [`WorldError::NotApproved`] when the change leads to another estate or starts from another version.
-    pub fn approved(next: Candidate, approved: ApprovedChange) -> Result<Arc<Self>, WorldError> {
+    pub fn approved(
+        next: Candidate,
+        approved: ApprovedChange,
+        belongings: Belongings,
+    ) -> Result<Arc<Self>, WorldError> {
         let (version, hash) = (next.version(), next.hash());
         let record = approved.record();
         if record.result != hash || record.base_version.next() != version {
@@ -173,6 +180,7 @@ impl World {
             policies,
             files,
             approved: Some(approved),
+            belongings,
         }))
     }
 
@@ -193,8 +201,12 @@ impl World {
             founders,
         };
         let (mut estate, mut version, mut newest) = (Estate::default(), PolicyVersion(0), None);
+        let mut belongings = Belongings::default();
         for stored in store.estate_history().await?.iter().rev() {
             let step = chain.next(&estate, version, stored).await?;
+            let after = belongings.followed_by(&estate, &step.estate);
+            belongings =
+                after.map_err(|why| unapproved(stored.version, Unapproved::Signatures(why)))?;
             (estate, version) = (step.estate, stored.version);
             newest = Some((step.files, step.approved));
         }
@@ -202,9 +214,18 @@ impl World {
         match newest {
             None => Self::empty(tenant),
             Some((files, approved)) => {
-                Self::approved(Candidate::load(files, version, tenant)?, approved)
+                let newest = Candidate::load(files, version, tenant)?;
+                Self::approved(newest, approved, belongings)
             }
         }
+    }
+
+    /// To whom names belong once `next` follows.
+    ///
+    /// # Errors
+    /// [`NotApproved::Reused`]
+    pub fn belongings_with(&self, next: &Estate) -> Result<Belongings, NotApproved> {
+        self.belongings.clone().followed_by(&self.estate, next)
     }
 
     /// Its number.

@@ -6,6 +6,7 @@
     reason = "test code"
 )]
 
+mod attack_names;
 mod attacks;
 mod changes;
 mod edited;

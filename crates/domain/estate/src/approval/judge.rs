@@ -119,6 +119,16 @@ pub enum NotApproved {
     /// Fault: whoever sent them.
     #[error("more than {MAX_SIGNATURES} signatures")]
     TooMany,
+    /// Fault: the writer of the change: what was sealed under the name is still there, and is not the new owner's.
+    #[error(
+        "{what} was of {whose} when it was removed, and what was sealed for it is kept: bring it back as it was, or choose another name"
+    )]
+    Reused {
+        /// The data set or image set.
+        what: String,
+        /// Its owner, or its data set.
+        whose: String,
+    },
     /// Fault: the writer of the change: afterwards nobody could agree to anything any more.
     #[error("{0}")]
     OutOfReach(OutOfReach),

@@ -139,6 +139,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         record: ChangeRecord,
         access: Vec<AccessChange>,
     ) -> Result<Draft, GovernError> {
+        world.belongings_with(&next.estate)?;
         let changes = policy::changes_between(&world.policies, &next.policies);
         let verdict = estate::approve(
             &record,

@@ -20,7 +20,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let (store, now) = (self.store.as_ref(), self.now());
         let custody = keyring::hold_all(store, &self.kek, authority, &next.estate, now).await?;
         let (record, approvers) = (approved.record().clone(), approved.approvers().clone());
-        let next = World::approved(next, approved)?;
+        let belongings = self.world().belongings_with(&next.estate)?;
+        let next = World::approved(next, approved, belongings)?;
         let act = apply_act(&next, &record, &approvers, actor)?;
         let logged = self.ledger.record(act).await.map_err(conflict)?;
         self.swap(Arc::clone(&next), custody);
