@@ -8,6 +8,7 @@
 
 mod attack_names;
 mod attacks;
+mod basis;
 mod changes;
 mod edited;
 mod exec;
