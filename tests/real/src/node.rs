@@ -187,7 +187,7 @@ pub fn shipped() -> WorkloadFacts {
         deviations: Some(Vec::new()),
         interactive: Some(Interactive {
             yes: false,
-            strength: Strength::Weak,
+            strength: Strength::Strong,
         }),
         privileged: Some(false),
         uid: Some(1000),

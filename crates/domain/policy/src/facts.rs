@@ -47,7 +47,7 @@ impl Measured {
             exe_from_image: Some(true),
             interactive: Some(Interactive {
                 yes: false,
-                strength: Strength::Weak,
+                strength: Strength::Strong,
             }),
             privileged: Some(false),
         }

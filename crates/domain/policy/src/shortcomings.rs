@@ -27,6 +27,9 @@ pub(crate) fn shortcomings(
             .as_ref()
             .map(|measured| of_workload(measured, action))
             .unwrap_or_default(),
+        "guardrail-gate" => vec![
+            "whether somebody had a hand inside is known from the runtime's events alone, not from the start gate".into(),
+        ],
         _ => Vec::new(),
     }
 }

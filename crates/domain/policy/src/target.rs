@@ -69,7 +69,11 @@ impl<'e> Resource<'e> {
             }
         };
         let level = i64::from(dataset.min_assurance.level());
-        let mut attributes = vec![("minAssurance", RestrictedExpression::new_long(level))];
+        let confidential = RestrictedExpression::new_bool(dataset.confidential);
+        let mut attributes = vec![
+            ("minAssurance", RestrictedExpression::new_long(level)),
+            ("confidential", confidential),
+        ];
         if let Target::Secret(name, _) = target {
             let is_login = estate.databases().any(|database| database.login == *name);
             attributes.push(("isLogin", RestrictedExpression::new_bool(is_login)));

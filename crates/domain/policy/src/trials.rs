@@ -221,7 +221,7 @@ impl Policies {
             privileged: Some(given.privileged.unwrap_or(false)),
             interactive: Some(Interactive {
                 yes,
-                strength: Strength::Weak,
+                strength: Strength::Strong,
             }),
             ..Measured::ideal(digest, given.image.clone())
         }

@@ -74,7 +74,7 @@ async fn each_fact_that_is_wrong_or_absent_denies_and_is_on_record() {
         ("interactive", |w| {
             w.interactive = Some(Interactive {
                 yes: true,
-                strength: Strength::Weak,
+                strength: Strength::Strong,
             })
         }),
         ("interactive unknown", |w| w.interactive = None),

@@ -96,7 +96,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 exe_from_image: exe,
                 interactive: interactive.map(|no| Interactive {
                     yes: !no,
-                    strength: Strength::Weak,
+                    strength: Strength::Strong,
                 }),
                 privileged: privileged.map(|no| !no),
             }),
@@ -214,6 +214,6 @@ fn every_shipped_rule_can_be_asked_condition_by_condition() {
     let policies = load(&[]).unwrap();
     let uid: EntityUid = crate::vocabulary::uid(&policies.words.identity, "svid");
     assert_eq!(uid.to_string(), "Identity::\"svid\"");
-    assert_eq!(policies.rules.len(), 6);
+    assert_eq!(policies.rules.len(), 7);
     assert!(policies.rules.iter().all(|rule| !rule.actions.is_empty()));
 }

@@ -86,7 +86,7 @@ fn an_exec_session_is_told_so() {
     let mut facts = sentence();
     facts.workload.as_mut().unwrap().interactive = Some(Interactive {
         yes: true,
-        strength: Strength::Weak,
+        strength: Strength::Strong,
     });
     let answer = policies().evaluate(&facts, Action::Lease, &credential(), now());
     assert_eq!(
@@ -293,7 +293,7 @@ fn an_explanation_lists_facts_and_what_each_permit_lacks() {
         "lease Credential::\"postgresql/medical-records\"\ndenied: `guardrail-workload` forbids it: it is not known whether it has host-level power\n",
         "  location: FRA02 in EU\n",
         "  privileged: not known\n",
-        "  interactive: no (weak)\n",
+        "  interactive: no (strong)\n",
         "  `medical-records-lease` lacks principal in Location::\"DAL05\"\n",
     ] {
         assert!(text.contains(line), "{text}");

@@ -139,17 +139,43 @@ fn a_program_from_elsewhere_gets_nothing_but_a_start_has_none_yet() {
     }
 }
 
+/// What only the runtime's events tell, which say nothing of what was before them.
+fn weak(facts: &mut Facts) {
+    let known = Interactive {
+        yes: false,
+        strength: Strength::Weak,
+    };
+    facts
+        .workload
+        .iter_mut()
+        .for_each(|measured| measured.interactive = Some(known));
+}
+
 #[test]
-fn the_weak_fact_is_accepted_for_now() {
-    let strong = denied_by(|facts| {
-        let known = Interactive {
-            yes: false,
-            strength: Strength::Strong,
-        };
-        facts
-            .workload
-            .iter_mut()
-            .for_each(|measured| measured.interactive = Some(known));
-    });
-    assert!(strong.iter().all(|(_, denied)| denied.is_none()));
+fn confidential_data_is_for_workloads_that_the_start_gate_saw_begin() {
+    for (action, denied) in denied_by(weak) {
+        let exempt = matches!(action, Action::Open | Action::Issue);
+        assert_eq!(
+            denied.as_deref(),
+            (!exempt).then_some("guardrail-gate"),
+            "{action:?}"
+        );
+    }
+}
+
+#[test]
+fn data_that_is_not_confidential_may_rest_on_events() {
+    let policies = load_with(&[
+        (
+            RULES,
+            "@id(\"all\") permit (principal, action, resource in DataSet::\"medical-records\");",
+        ),
+        ("datasets.toml", "confidential = false\n"),
+    ]);
+    let policies = policies.unwrap();
+    for (action, target, mut facts) in everything() {
+        weak(&mut facts);
+        let answer = policies.evaluate(&facts, action, &target, now());
+        assert!(answer.denied_by().is_none(), "{action:?}");
+    }
 }

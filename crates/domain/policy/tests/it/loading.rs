@@ -241,8 +241,8 @@ fn guardrails_of_the_estate_tighten_and_never_permit() {
         matches!(error, PolicyError::PermittingGuardrail { .. }),
         "{error}"
     );
-    let tighter = "@id(\"guardrail-strong\") forbid (principal is Workload, action, resource)
-        unless { principal has interactiveStrength && principal.interactiveStrength == \"strong\" };";
+    let tighter = "@id(\"guardrail-sure\") forbid (principal is Workload, action, resource)
+        unless { principal.node.assurance >= 3 };";
     let tightened = load_with(&[(file, tighter)]).unwrap();
     for (action, target) in [
         (evidence::Action::Lease, crate::credential()),
@@ -255,6 +255,6 @@ fn guardrails_of_the_estate_tighten_and_never_permit() {
                 .is_allowed()
         );
         let answer = tightened.evaluate(&sentence(), action, &target, now());
-        assert_eq!(answer.to_string(), "denied: `guardrail-strong` forbids it");
+        assert_eq!(answer.to_string(), "denied: `guardrail-sure` forbids it");
     }
 }

@@ -30,7 +30,7 @@ fn measured(deviations: Option<Vec<Deviation>>) -> WorkloadFacts {
         deviations,
         interactive: Some(Interactive {
             yes: false,
-            strength: Strength::Weak,
+            strength: Strength::Strong,
         }),
         privileged: Some(false),
         uid: Some(1000),
