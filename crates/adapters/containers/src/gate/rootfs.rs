@@ -101,10 +101,12 @@ impl MountTable {
         }
         beneath.add(root, 0);
         for source in sources {
+            beneath.unclear |= is_another_to_the_kernel(source);
             let source = resolve(source);
             // Here a snapshotter that is not the overlay's keeps its copies.
             beneath.unclear |= self.is_copy(&source);
             beneath.mounts_layers |= self.shows_layers(&source);
+            beneath.add_below(&source);
             beneath.add(source, 0);
         }
         beneath
@@ -181,7 +183,7 @@ impl Beneath<'_> {
 
     /// Whether files of a place show.
     pub(super) fn holds(&self, place: &Path) -> bool {
-        if self.folders.iter().any(|folder| folder.starts_with(place)) {
+        if self.folders.iter().any(|folder| shows(folder, place)) {
             return true;
         }
         // A relative name may be that of any place which ends in it.
@@ -192,14 +194,28 @@ impl Beneath<'_> {
             return false;
         };
         let inner = self.table.inner(&resolved);
-        self.folders
-            .iter()
-            .any(|folder| folder.starts_with(&resolved))
+        self.folders.iter().any(|folder| shows(folder, &resolved))
             || inner.is_some_and(|(device, path)| {
                 self.inner
                     .iter()
-                    .any(|(other, folder)| *other == device && folder.starts_with(&path))
+                    .any(|(other, folder)| *other == device && shows(folder, &path))
             })
+    }
+
+    /// What is mounted below a source comes along with it.
+    fn add_below(&mut self, source: &Path) {
+        if !is_containerds(source) {
+            return;
+        }
+        let table = self.table;
+        let points = table
+            .mounts
+            .iter()
+            .map(|mount| Path::new(&mount.seen.point));
+        for point in points.filter(|point| *point != source && point.starts_with(source)) {
+            self.mounts_layers |= table.shows_layers(point);
+            self.add(point.to_owned(), 0);
+        }
     }
 
     fn add(&mut self, path: PathBuf, depth: usize) {
@@ -284,6 +300,27 @@ fn has_part(path: &Path, is: impl Fn(&str) -> bool) -> bool {
     path.iter().any(|part| part.to_str().is_none_or(&is))
 }
 
+/// Whether files of a place show where this folder does. Of the folders above a place, those that containerd keeps for itself
+/// count; whoever mounts what holds the whole machine is seen to have power over it, and monitors do.
+fn shows(folder: &Path, place: &Path) -> bool {
+    folder.starts_with(place) || place.starts_with(folder) && is_containerds(folder)
+}
+
+/// One of the folders that containerd's plug-ins keep, or below one.
+fn is_containerds(path: &Path) -> bool {
+    has_part(path, |part| part.starts_with(PLUGINS))
+}
+
+/// The links under `/proc/PID` read as a path and lead to what that process sees there: a root, a folder, an open file.
+fn is_another_to_the_kernel(path: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = fs::metadata(path)?;
+        io::Result::Ok((found.dev(), found.ino()))
+    };
+    let read = || identity(&fs::canonicalize(path)?);
+    identity(path).is_ok_and(|followed| read().ok() != Some(followed))
+}
+
 /// What is not there stays as it is written.
 fn resolve(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
@@ -292,6 +329,7 @@ fn resolve(path: &Path) -> PathBuf {
 const LARGEST: u64 = 32 << 20;
 /// The kernel stacks two.
 const DEEPEST: usize = 4;
+const PLUGINS: &str = "io.containerd.";
 const SNAPSHOTTERS: &str = "io.containerd.snapshotter.";
 const OVERLAY_SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.overlayfs";
 

@@ -121,6 +121,82 @@ fn copies_of_other_snapshotters_are_unclear() {
     }
 }
 
+/// The folder above a layer, and that of all layers, show it like the layer's own; what holds the whole machine does not count.
+#[test]
+fn a_folder_of_layers_shows_each_of_them() {
+    let parent = Path::new(SNAPSHOTS).parent().unwrap();
+    let bound = format!("3 1 254:1 {SNAPSHOTS} /nowhere/bound ro - ext4 /dev/vda1 rw\n");
+    let table = table(&bound);
+    let above = place(30).parent().unwrap().to_owned();
+    for source in [
+        &above,
+        Path::new(SNAPSHOTS),
+        parent,
+        Path::new("/nowhere/bound"),
+    ] {
+        let beneath = table.beneath(root(), [source]);
+        assert!(beneath.holds(&place(30)), "{source:?}");
+        assert!(
+            beneath.mounts_layers() && !beneath.is_unclear(),
+            "{source:?}"
+        );
+    }
+    assert!(!table.beneath(root(), [above.as_path()]).holds(&place(31)));
+    for source in ["/", "/var/lib/containerd", "/nowhere"] {
+        assert!(
+            !table.beneath(root(), [Path::new(source)]).holds(&place(30)),
+            "{source}"
+        );
+    }
+}
+
+/// A mount takes along what is mounted below: the root of another container under the folder of its bundle.
+#[test]
+fn the_roots_below_a_folder_of_the_runtime_show_in_it() {
+    let tasks = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+    let more = format!(
+        "3 1 0:41 / {tasks}/victim/rootfs rw - overlay overlay rw,lowerdir={SNAPSHOTS}/41/fs,upperdir={SNAPSHOTS}/42/fs\n"
+    );
+    let table = table(&more);
+    for source in [tasks.to_owned(), format!("{tasks}/victim")] {
+        let beneath = table.beneath(root(), [Path::new(&source)]);
+        assert!(
+            beneath.holds(&place(41)) && beneath.mounts_layers(),
+            "{source}"
+        );
+    }
+    for source in [
+        format!("{tasks}/other"),
+        format!("{tasks}/victi"),
+        "/run/containerd".to_owned(),
+    ] {
+        assert!(
+            !table
+                .beneath(root(), [Path::new(&source)])
+                .holds(&place(41)),
+            "{source}"
+        );
+    }
+}
+
+/// `/proc/7/root` reads as `/`, and is the root of process 7 to whoever mounts it.
+#[test]
+fn a_source_that_is_another_folder_to_the_kernel_is_unclear() {
+    use std::os::fd::AsRawFd;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    fs::create_dir(&path).unwrap();
+    let opened = File::open(&path).unwrap();
+    let magic = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    let table = table("");
+    assert!(!table.beneath(root(), [magic.as_path()]).is_unclear());
+    fs::remove_dir(&path).unwrap();
+    assert!(table.beneath(root(), [magic.as_path()]).is_unclear());
+    let text = format!("{} (deleted)", path.display());
+    fs::create_dir(text).unwrap();
+    assert!(table.beneath(root(), [magic.as_path()]).is_unclear());
+}
+
 #[test]
 fn links_on_either_side_are_followed() {
     let folder = tempfile::tempdir().unwrap();
