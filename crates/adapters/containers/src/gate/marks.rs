@@ -223,6 +223,8 @@ impl MarksFolder {
         let Some(marks) = self.of(container)? else {
             return Ok(());
         };
+        // A container of the same name may be made meanwhile: no hand in it gets between the list and the removal.
+        let _lock = marks.lock()?;
         let remove = || {
             for name in names(&marks.folder)? {
                 rustix::fs::unlinkat(&marks.folder, name, AtFlags::empty())?;

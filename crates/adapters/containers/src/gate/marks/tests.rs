@@ -227,6 +227,28 @@ fn two_that_decide_take_turns() {
     assert!(marks.make(&container("other")).unwrap().lock().is_ok());
 }
 
+/// A container's name comes again while the marks of the one before are removed.
+#[test]
+fn marks_are_removed_in_turn_with_whoever_decides() {
+    let scene = scene();
+    let marks = scene.marks.make(&container("app")).unwrap();
+    marks.write_created(&created()).unwrap();
+    let lock = marks.lock().unwrap();
+    let removal = std::thread::spawn({
+        let folder = scene.marks.clone();
+        move || folder.remove(&container("app"))
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(marks.created().unwrap().is_some() && !removal.is_finished());
+    drop(lock);
+    removal.join().unwrap().unwrap();
+    assert!(scene.marks.of(&container("app")).unwrap().is_none());
+    assert!(
+        marks.touch(&hand()).is_err(),
+        "a hand in it is not let in unmarked"
+    );
+}
+
 proptest! {
     #[test]
     fn hostile_marks_are_errors(bytes: Vec<u8>, text in "[\\[\\]{}:,\"a-z0-9]{0,80}") {
