@@ -133,10 +133,15 @@ pub(crate) async fn in_container(
         return Ok((facts, None));
     };
     let record = Record::of(&name.runtime_namespace, &container);
-    let spec = container
-        .spec
+    // What it was started with, as the gate saw it: the record can be changed afterwards, and Kubernetes' limits are.
+    let started = containers
+        .keeping
         .as_ref()
-        .and_then(|spec| serde_json::from_slice::<Spec>(&spec.value).ok());
+        .and_then(|keeping| keeping.specification(&name, &root_of_runtime(task.pid)));
+    let recorded = || Some(container.spec.as_ref()?.value.clone());
+    let spec = started
+        .or_else(recorded)
+        .and_then(|spec| serde_json::from_slice::<Spec>(&spec).ok());
     let open = !came_from_first || lies_open(spec.as_ref(), &task);
     facts.interactive = Some(interactive(containers, &name, &container, &task, open).await);
     facts.pod = record.as_ref().and_then(|record| record.pod.clone());

@@ -142,7 +142,8 @@ impl Keeping {
             };
             let touched = marks.touched()?;
             let created = marks.created()?;
-            let is_valid = created.is_some_and(|created| is_of(&created, container, root));
+            let is_valid =
+                created.is_some_and(|created| specification(&created, container, root).is_some());
             Ok(match is_valid {
                 true => Marked::ByGate { touched },
                 false => Marked::Otherwise { touched },
@@ -154,20 +155,22 @@ impl Keeping {
         })
     }
 
+    /// What the gate let the container start with; `None` if it came another way. The runtime's record can be changed later.
+    pub(crate) fn specification(&self, container: &ContainerRef, root: &Path) -> Option<Vec<u8>> {
+        let created = self.marks.of(container).ok()??.created().ok()??;
+        specification(&created, container, root)
+    }
+
     /// Chains that the gate found when the container was made.
     pub(super) fn found_by_gate(&self, container: &ContainerRef) -> Result<Vec<Digest>, MarkError> {
-        let created = match self.marks.of(container)? {
-            Some(marks) => marks.created()?,
-            None => None,
-        };
+        let marks = self.marks.of(container)?;
+        let created = marks.map(|marks| marks.created()).transpose()?.flatten();
         Ok(created.map(|created| created.gated).unwrap_or_default())
     }
 
     pub(super) fn held(&self, container: &ContainerRef) -> Result<Held, MarkError> {
-        match self.marks.of(container)? {
-            Some(marks) => Ok(marks.held()?.held),
-            None => Ok(Held::default()),
-        }
+        let marks = self.marks.of(container)?;
+        marks.map_or(Ok(Held::default()), |marks| Ok(marks.held()?.held))
     }
 
     /// Writes a delivery down, unless a hand came in since it was decided.
@@ -327,10 +330,10 @@ impl Keeping {
     }
 }
 
-/// Whether a mark was written for the task whose bundle is there now: marks outlive tasks, and ids come again.
-fn is_of(created: &Created, container: &ContainerRef, root: &Path) -> bool {
+/// The bundle's specification, if the mark was written for the task that is there now: marks outlive tasks, ids come again.
+fn specification(created: &Created, container: &ContainerRef, root: &Path) -> Option<Vec<u8>> {
     if !is_bundle_of(&created.bundle, container) {
-        return false;
+        return None;
     }
     let inner = created.bundle.strip_prefix("/").unwrap_or(&created.bundle);
     let path = root.join(inner).join("config.json");
@@ -341,9 +344,8 @@ fn is_of(created: &Created, container: &ContainerRef, root: &Path) -> bool {
         file.take(LARGEST_SPEC).read_to_end(&mut bytes)?;
         std::io::Result::Ok((found.mtime() * 1000 + found.mtime_nsec() / 1_000_000, bytes))
     };
-    read().is_ok_and(|(written, bytes)| {
-        written <= created.at.as_millis() && Digest::of(bytes) == created.spec
-    })
+    let (written, bytes) = read().ok()?;
+    (written <= created.at.as_millis() && Digest::of(&bytes) == created.spec).then_some(bytes)
 }
 
 /// containerd's bundles end in `<namespace>/<id>`.

@@ -140,6 +140,25 @@ fn the_mark_of_another_bundle_counts_for_nothing() {
     );
 }
 
+/// The runtime's record may be changed after the start; what was started may not.
+#[test]
+fn the_specification_is_the_one_that_the_gate_saw() {
+    let node = Node::new();
+    let specification = || node.agent().specification(&container(), Path::new("/"));
+    assert_eq!(specification(), None);
+    let created = node.create(r#"{"process":{}}"#);
+    assert_eq!(specification().as_deref(), Some(&br#"{"process":{}}"#[..]));
+    fs::write(node.bundle().join("config.json"), "{}").unwrap();
+    assert_eq!(specification(), None);
+    let before = Created {
+        spec: Digest::of("{}"),
+        at: Timestamp::from_millis(created.at.as_millis() - 60_000),
+        ..created
+    };
+    node.gate().write_created(&before).unwrap();
+    assert_eq!(specification(), None, "the gate was not called for it");
+}
+
 #[test]
 fn marks_that_can_not_be_read_are_a_hand() {
     let node = Node::new();
