@@ -242,11 +242,12 @@ async fn find_places(
     if wanted.is_empty() {
         return Ok(());
     }
+    let made = keeping.claims.made();
     let found = places::find(&containers.client, wanted)
         .await
         .map_err(runtime_failed)?;
     let keeping = Arc::clone(keeping);
-    let placed = blocking(move || keeping.claims.place(&found)).await;
+    let placed = blocking(move || keeping.claims.place(&found, made)).await;
     let placed = placed.map_err(|error| ProbeError::Runtime(error.to_string()))?;
     placed.map_err(|error| unreadable(&error))
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use agent::ports::{Claim, GatedLayer};
-use estate::Digest;
 
+use super::places::Found;
 use crate::gate::{Gated, GatedError, GatedLayer as Entry};
 
 /// The one writer of `gated.json`.
@@ -22,6 +22,8 @@ struct Open {
     claimed: BTreeMap<GatedLayer, usize>,
     /// What was not in the list before, and for which no key has come.
     fresh: BTreeSet<GatedLayer>,
+    /// How many were made.
+    made: u64,
 }
 
 impl Claims {
@@ -39,6 +41,7 @@ impl Claims {
     /// Writes layers down, as not known where: a layer that is opened again is unpacked again, into another place.
     pub(super) fn claim(&self, layers: BTreeSet<GatedLayer>) -> Result<Claim, GatedError> {
         let mut open = self.lock();
+        open.made += 1;
         let mut gated = self.read()?;
         let mut fresh = BTreeSet::new();
         let mut changed = false;
@@ -94,13 +97,22 @@ impl Claims {
         gated.write(&self.path)
     }
 
-    /// Says where the files of chains lie.
-    pub(super) fn place(&self, places: &BTreeMap<Digest, Vec<PathBuf>>) -> Result<(), GatedError> {
-        let _alone = self.lock();
+    /// How many claims were made so far.
+    pub(super) fn made(&self) -> u64 {
+        self.lock().made
+    }
+
+    /// Says where the files of chains lie. That they lie nowhere holds only if nothing was claimed since it was looked for,
+    /// when `made` claims were made: what is claimed is about to be unpacked.
+    pub(super) fn place(&self, found: &Found, made: u64) -> Result<(), GatedError> {
+        let open = self.lock();
         let mut gated = self.read()?;
         let mut changed = false;
-        for (chain, places) in places {
+        for (chain, places) in &found.places {
             changed |= gated.set_places(*chain, places);
+        }
+        for chain in found.nowhere.iter().filter(|_| open.made == made) {
+            changed |= gated.set_places(*chain, &[]);
         }
         if changed {
             gated.write(&self.path)?;
@@ -135,6 +147,8 @@ fn is(entry: &Entry, layer: &GatedLayer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use estate::Digest;
+
     use super::*;
 
     fn layers(names: &[&str]) -> BTreeSet<GatedLayer> {
@@ -155,6 +169,36 @@ mod tests {
     fn listed(claims: &Claims) -> Vec<Digest> {
         let gated = claims.read().unwrap();
         gated.layers().iter().map(|layer| layer.chain).collect()
+    }
+
+    fn at(chain: &str, place: &str) -> Found {
+        Found {
+            places: [(Digest::of(chain), vec![place.into()])].into(),
+            ..Found::default()
+        }
+    }
+
+    /// A pull that failed after its key came leaves nothing on the disk, and must not make each container wait for the agent.
+    #[test]
+    fn what_was_never_unpacked_is_nowhere_unless_it_is_claimed_meanwhile() {
+        let (_folder, claims) = claims();
+        let places = || claims.read().unwrap().layers()[0].places.clone();
+        let nowhere = Found {
+            nowhere: [Digest::of("a")].into(),
+            ..Found::default()
+        };
+        claims.confirm(claims.claim(layers(&["a"])).unwrap());
+        let before = claims.made();
+        let again = claims.claim(layers(&["a"])).unwrap();
+        claims.place(&nowhere, before).unwrap();
+        assert_eq!(places(), None, "it may be unpacked by now");
+        claims.confirm(again);
+        claims.place(&nowhere, claims.made()).unwrap();
+        assert_eq!(places(), Some(Vec::new()));
+        claims.confirm(claims.claim(layers(&["a"])).unwrap());
+        assert_eq!(places(), None);
+        claims.place(&at("a", "/snapshots/1/fs"), 0).unwrap();
+        assert_eq!(places().unwrap().len(), 1);
     }
 
     #[test]
@@ -211,8 +255,7 @@ mod tests {
         let (_folder, claims) = claims();
         let claim = claims.claim(layers(&["a"])).unwrap();
         claims.confirm(claim);
-        let places = [(Digest::of("a"), vec![PathBuf::from("/snapshots/1/fs")])].into();
-        claims.place(&places).unwrap();
+        claims.place(&at("a", "/snapshots/1/fs"), 0).unwrap();
         assert!(claims.read().unwrap().layers()[0].places.is_some());
         let again = claims.claim(layers(&["a"])).unwrap();
         assert!(claims.read().unwrap().layers()[0].places.is_none());

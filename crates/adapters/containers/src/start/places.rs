@@ -8,12 +8,12 @@ use agent::ports::GatedLayer;
 use estate::{Digest, ImageSetName};
 use evidence::request::LayerUse;
 use proto::containerd::services::snapshots::v1::{
-    RemoveSnapshotRequest, StatSnapshotRequest, ViewSnapshotRequest,
+    ListSnapshotsRequest, RemoveSnapshotRequest, StatSnapshotRequest, ViewSnapshotRequest,
 };
 use proto::containerd::types::Mount;
 
 use crate::RuntimeError;
-use crate::client::{Client, unless_missing, within};
+use crate::client::{Client, refused, unless_missing, within};
 use crate::spec::ImageConfig;
 
 /// The chains that end in the layer, one for each use that unpacks it.
@@ -71,39 +71,81 @@ fn chain_id(diff_ids: &[Digest]) -> Option<Digest> {
         .reduce(|chain, diff| Digest::of(format!("{chain} {diff}")))
 }
 
-/// Where the files of these chains lie now, for those that are unpacked.
+/// What was found out about chains. One that is in neither part is being unpacked, or its place is not understood.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Where files of chains lie.
+    pub(super) places: BTreeMap<Digest, Vec<PathBuf>>,
+    /// Chains that are unpacked nowhere.
+    pub(super) nowhere: BTreeSet<Digest>,
+}
+
+/// Where a chain lies in one of containerd's namespaces.
+enum Place {
+    Nowhere,
+    At(PathBuf),
+    NotUnderstood,
+}
+
+/// Where the files of these chains lie now.
 pub(super) async fn find(
     client: &Client,
     chains: impl IntoIterator<Item = Digest>,
-) -> Result<BTreeMap<Digest, Vec<PathBuf>>, RuntimeError> {
+) -> Result<Found, RuntimeError> {
     let namespaces = client.namespaces().await?;
-    let mut found: BTreeMap<Digest, Vec<PathBuf>> = BTreeMap::new();
+    // First: one that is committed between the two looks is seen by the second.
+    let mut unfinished = Vec::new();
+    for namespace in &namespaces {
+        unfinished.extend(active(client, namespace).await?);
+    }
+    let mut found = Found::default();
     for chain in chains {
+        let mut places = Vec::new();
+        let mut is_known = true;
         for namespace in &namespaces {
-            if let Some(place) = place(client, namespace, chain).await? {
-                let places = found.entry(chain).or_default();
-                if !places.contains(&place) {
-                    places.push(place);
-                }
+            match place(client, namespace, chain).await? {
+                Place::Nowhere => {}
+                Place::NotUnderstood => is_known = false,
+                Place::At(place) if places.contains(&place) => {}
+                Place::At(place) => places.push(place),
             }
+        }
+        let name = chain.to_string();
+        if !is_known || places.is_empty() && unfinished.iter().any(|key| key.contains(&name)) {
+            continue;
+        }
+        match places.is_empty() {
+            true => drop(found.nowhere.insert(chain)),
+            false => drop(found.places.insert(chain, places)),
         }
     }
     Ok(found)
 }
 
+/// Names of snapshots that can be written. containerd's unpacking names one `extract-… <chain>` until it is complete.
+async fn active(client: &Client, namespace: &str) -> Result<Vec<String>, RuntimeError> {
+    let request = ListSnapshotsRequest {
+        snapshotter: OVERLAY.to_owned(),
+        filters: vec!["kind==active".to_owned()],
+    };
+    let listed = client.snapshots().list(within(namespace, request)?).await;
+    let mut stream = listed.map_err(refused("snapshots"))?.into_inner();
+    let mut names = Vec::new();
+    while let Some(part) = stream.message().await.map_err(refused("snapshots"))? {
+        names.extend(part.info.into_iter().map(|info| info.name));
+    }
+    Ok(names)
+}
+
 /// The folder of a chain's uppermost layer: a view of the chain shows it first.
-async fn place(
-    client: &Client,
-    namespace: &str,
-    chain: Digest,
-) -> Result<Option<PathBuf>, RuntimeError> {
+async fn place(client: &Client, namespace: &str, chain: Digest) -> Result<Place, RuntimeError> {
     let stat = StatSnapshotRequest {
         snapshotter: OVERLAY.to_owned(),
         key: chain.to_string(),
     };
     let stat = client.snapshots().stat(within(namespace, stat)?).await;
     if unless_missing(stat, "snapshot")?.is_none() {
-        return Ok(None);
+        return Ok(Place::Nowhere);
     }
     let view = ViewSnapshotRequest {
         snapshotter: OVERLAY.to_owned(),
@@ -120,7 +162,8 @@ async fn place(
     };
     let removed = client.snapshots().remove(within(namespace, removal)?).await;
     unless_missing(removed, "remove")?;
-    Ok(mounts.as_deref().and_then(uppermost))
+    let folder = mounts.as_deref().and_then(uppermost);
+    Ok(folder.map_or(Place::NotUnderstood, Place::At))
 }
 
 /// One layer alone is a bind mount of its folder; several are an overlay, the uppermost first.

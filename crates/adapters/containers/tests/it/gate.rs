@@ -248,6 +248,46 @@ fn an_opened_layer_is_found_as_soon_as_it_is_unpacked() {
     assert!(found);
 }
 
+#[test]
+#[ignore = "needs root and containerd; run by make test"]
+fn a_layer_that_was_opened_and_not_unpacked_is_nowhere_until_it_is() {
+    let played = Played::start();
+    let name = &played.image.name;
+    {
+        let agent = played.agent();
+        let probe: NodeProbe<ByNumber> = NodeProbe::new(agent.clone(), Vec::new());
+        let set = "medrec".parse().unwrap();
+        played.runtime.block_on(async {
+            let uses = agent.manifests_listing_layer(played.image.layer).await;
+            let gate = probe.gate().unwrap();
+            gate.confirm(gate.claim(&set, &uses.unwrap()).await.unwrap())
+                .await;
+        });
+    }
+    played.runtime.ctr(&["images", "rm", "--sync", name]);
+    let places = || {
+        let listed = Gated::read(&played.runtime.path("gated.json")).unwrap();
+        listed.layers()[0].places.clone()
+    };
+    let becomes = |wanted: fn(&Option<Vec<PathBuf>>) -> bool| {
+        (0..60).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            wanted(&places())
+        })
+    };
+    let unpacking = format!("extract-1-x {}", played.image.diff_id);
+    played.runtime.ctr(&["snapshots", "prepare", &unpacking]);
+    let _early = played.agent();
+    assert!(!becomes(Option::is_some), "it is being unpacked");
+    played.runtime.ctr(&["snapshots", "rm", &unpacking]);
+    let _later = played.agent();
+    assert!(becomes(|places| places.as_ref().is_some_and(Vec::is_empty)));
+    played.runtime.image(name, "one", &[]);
+    assert!(becomes(|places| places
+        .as_ref()
+        .is_some_and(|places| places.len() == 1)));
+}
+
 /// What the gate would be told of the container that waits for it.
 fn starting(
     played: &Played,

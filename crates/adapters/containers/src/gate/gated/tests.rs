@@ -126,6 +126,13 @@ fn with_a_place_unknown_or_a_root_unclear_no_can_not_be_told() {
     assert_eq!(under(&nowhere, OVERLAY), Gatedness::NotGated);
 }
 
+/// A pull that failed after its key came.
+#[test]
+fn what_lies_nowhere_keeps_nobody_waiting() {
+    let gated = gated([layer("a", Some(&[]))]);
+    assert_eq!(under(&gated, OVERLAY), Gatedness::NotGated);
+}
+
 #[test]
 fn what_is_known_already_is_not_new() {
     let mut list = gated([layer("a", None)]);
