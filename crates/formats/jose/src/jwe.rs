@@ -1,8 +1,9 @@
 //! Encrypted texts (RFC 7516) for one or more recipients.
 //!
-//! Written: A256GCM with RSA-OAEP or ECDH-ES+A256KW, flattened JSON for one recipient, general JSON for more.
-//! Read: also the compact form, RSA-OAEP-256, smaller key wraps, the other GCM sizes and CBC with HMAC, and a general
-//! text that repeats the first recipient's `encrypted_key` at the top, which section 7.2 forbids and Go writes.
+//! Written: A256GCM with RSA-OAEP or ECDH-ES+A256KW, or as the recipient's JWK says in its `alg` (RSA-OAEP-256,
+//! ECDH-ES+A128KW or +A192KW); flattened JSON for one recipient, general JSON for more.
+//! Read: also the compact form, the other GCM sizes and CBC with HMAC, and a general text that repeats the first
+//! recipient's `encrypted_key` at the top, which section 7.2 forbids and Go writes.
 
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
@@ -20,6 +21,7 @@ mod key;
 mod message;
 mod recipient;
 
+pub(crate) use key::REJECTED as REJECTED_KEY;
 pub use key::{DecryptionKey, EncryptionKey, KeyManagement};
 
 /// Longest text that is read.

@@ -14,6 +14,9 @@ use crate::base64url;
 mod json;
 mod x509;
 
+pub(crate) use json::JwkJson;
+pub(crate) use x509::unusual_kind;
+
 /// Why a key was not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

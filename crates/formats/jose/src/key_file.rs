@@ -1,18 +1,32 @@
-//! Key files as people have them: PEM, DER or JSON. What is not understood is an error, never skipped.
+//! Key files as people have them: PEM, DER or JSON, encrypted or not. What is not understood is an error, never skipped.
+//!
+//! | container | public | private |
+//! |---|---|---|
+//! | PEM, DER | `PUBLIC KEY`, `RSA PUBLIC KEY`, `CERTIFICATE` | `PRIVATE KEY`, `RSA PRIVATE KEY`, `EC PRIVATE KEY` |
+//! | encrypted PKCS#8 | | PBES2: PBKDF2 with SHA-1, SHA-256, SHA-384, SHA-512, or scrypt; AES-CBC, 3DES-CBC |
+//! | encrypted old PEM | | `DEK-Info`: AES-CBC, 3DES-CBC |
+//! | JSON | JWK, JWK set | JWK, JWK set |
 
-use aws_lc_rs::agreement;
-use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, PublicKeyComponents};
-use serde::Deserialize;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::base64url;
+use self::pbes2::EncryptedKey;
+use self::pem_text::Block;
+use self::shape::Shape;
 use crate::jwe::DecryptionKey;
-use crate::jwk::{Curve, Jwk, JwkError};
+use crate::jwk::{Jwk, JwkError};
 use crate::key::PrivateKeyError;
-use crate::strict_json;
+
+mod cipher;
+mod json;
+mod legacy;
+mod pbes2;
+mod pem_text;
+mod shape;
 
 /// Longest key file that is read.
 pub const MAX_LEN: usize = 64 * 1024;
+/// Longest password that is tried.
+pub const MAX_PASSWORD_LEN: usize = 4096;
 
 /// Why a key file was not accepted. It never quotes the file.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +55,53 @@ pub enum KeyFileError {
         /// How many.
         count: usize,
     },
-    /// Fault: none; encrypted private keys are not read yet.
-    #[error("private key is encrypted, which is not supported")]
+    /// Fault: whoever made the key; no other tool would open what is encrypted to it.
+    #[error(
+        "key is of the kind `{found}`; images are encrypted to RSA keys and to EC keys on P-256, P-384 and P-521"
+    )]
+    UnsupportedKey {
+        /// The kind, cut to 64 characters.
+        found: String,
+    },
+    /// Fault: whoever made the set; one of its keys is not accepted, and none is left out in silence.
+    #[error("key {number} of the set is not accepted")]
+    InSet {
+        /// Its place, from 1.
+        number: usize,
+        /// What is wrong with it.
+        #[source]
+        source: Box<KeyFileError>,
+    },
+    /// Fault: whoever named the file; the set has no key that is for encryption.
+    #[error("set holds no key for encryption")]
+    EmptySet,
+    /// Fault: the caller; the key is encrypted and no password was given.
+    #[error("private key is encrypted and no password was given")]
     Encrypted,
+    /// Fault: the caller, most likely; a damaged file looks the same.
+    #[error("password is wrong, or the private key is damaged")]
+    WrongPassword,
+    /// Fault: the caller; the password is longer than [`MAX_PASSWORD_LEN`].
+    #[error("password has more than {MAX_PASSWORD_LEN} bytes")]
+    LongPassword,
+    /// Fault: whoever encrypted the key.
+    #[error("private key is encrypted with `{found}`, which is not supported")]
+    UnsupportedEncryption {
+        /// The scheme, cut to 64 characters.
+        found: String,
+    },
+    /// Fault: whoever encrypted the key; a part is missing or contradicts another.
+    #[error("private key's encryption is malformed at {part}")]
+    MalformedEncryption {
+        /// Which part.
+        part: &'static str,
+    },
+    /// Fault: whoever encrypted the key; a file must not buy minutes of work or gigabytes of memory.
+    #[error("private key's encryption demands too many {demand}")]
+    ExcessiveWork {
+        /// Of what it demands too much.
+        demand: &'static str,
+    },
     /// Fault: whoever made the key.
     #[error("public key is not accepted")]
     Public {
@@ -60,50 +118,79 @@ pub enum KeyFileError {
     },
 }
 
-/// Reads a public key: PEM (`PUBLIC KEY`, `RSA PUBLIC KEY`), DER of a `SubjectPublicKeyInfo`, or a JWK.
-pub fn parse_public(file: &[u8]) -> Result<Jwk, KeyFileError> {
-    let wanted = "a public key";
-    let accepted = |source| KeyFileError::Public { source };
-    match Container::of(file, wanted)? {
-        Container::Json(text) => {
-            strict_json::from_slice(text).map_err(|_| KeyFileError::NotUnderstood { wanted })
+impl KeyFileError {
+    fn wrong_kind(found: &str, wanted: &'static str) -> Self {
+        Self::WrongKind {
+            found: cut(found),
+            wanted,
         }
-        Container::Der(der) => {
-            Jwk::from_spki_der(der).map_err(|_| KeyFileError::NotUnderstood { wanted })
-        }
-        Container::Pem { label, der } => match label.as_str() {
-            "PUBLIC KEY" => Jwk::from_spki_der(&der).map_err(accepted),
-            "RSA PUBLIC KEY" => Jwk::from_pkcs1_der(&der).map_err(accepted),
-            _ => Err(wrong_kind(&label, wanted)),
-        },
+    }
+
+    fn unsupported_key(found: &str) -> Self {
+        Self::UnsupportedKey { found: cut(found) }
+    }
+
+    fn unsupported_encryption(found: &str) -> Self {
+        Self::UnsupportedEncryption { found: cut(found) }
     }
 }
 
-/// Reads a private key: PEM (`PRIVATE KEY`, `RSA PRIVATE KEY`, `EC PRIVATE KEY`), DER of the same, or a JWK.
+/// Reads the one public key of a file: PEM, DER or JWK, also a certificate's.
+pub fn parse_public(file: &[u8]) -> Result<Jwk, KeyFileError> {
+    only(parse_public_keys(file)?)
+}
+
+/// Reads the public keys of a file: one, or those of a JWK set, whose keys for signatures (`use`) are left out.
+pub fn parse_public_keys(file: &[u8]) -> Result<Vec<Jwk>, KeyFileError> {
+    match Container::of(file, PUBLIC)? {
+        Container::Json(text) => json::public_keys(text),
+        Container::Der(der) => one(public_der(Shape::of(der), der)),
+        Container::Pem(block) => one(public_der(public_label(&block)?, &block.contents)),
+    }
+}
+
+/// Reads the one private key of a file that is not encrypted.
 pub fn parse_private(file: &[u8]) -> Result<DecryptionKey, KeyFileError> {
-    let wanted = "a private key";
-    match Container::of(file, wanted)? {
-        Container::Json(text) => private_jwk(text).ok_or(KeyFileError::NotUnderstood { wanted }),
-        Container::Der(der) => {
-            DecryptionKey::from_der(der).map_err(|_| KeyFileError::NotUnderstood { wanted })
-        }
-        Container::Pem { label, der } => match label.as_str() {
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
-                DecryptionKey::from_der(&der).map_err(|source| KeyFileError::Private { source })
-            }
-            "ENCRYPTED PRIVATE KEY" => Err(KeyFileError::Encrypted),
-            _ => Err(wrong_kind(&label, wanted)),
-        },
+    only(parse_private_keys(file, None)?)
+}
+
+/// Reads the private keys of a file: one, or those of a JWK set, whose keys for signatures (`use`) are left out.
+/// The password is not looked at when the file is not encrypted.
+pub fn parse_private_keys(
+    file: &[u8],
+    password: Option<&[u8]>,
+) -> Result<Vec<DecryptionKey>, KeyFileError> {
+    match Container::of(file, PRIVATE)? {
+        Container::Json(text) => json::private_keys(text),
+        container => one(private_key(&container.private_der(password)?)),
+    }
+}
+
+/// The DER of the private key in a PEM or DER file, decrypted and otherwise unchecked: PKCS#8, PKCS#1 or SEC 1.
+/// For schemes that use keys in other ways than JWE.
+pub fn private_der(
+    file: &[u8],
+    password: Option<&[u8]>,
+) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    match Container::of(file, PRIVATE)? {
+        Container::Json(_) => Err(KeyFileError::wrong_kind("JWK", "PEM or DER")),
+        container => container.private_der(password),
+    }
+}
+
+/// Whether a file's private key needs a password. Files that are not understood need none: reading them says why.
+pub fn is_encrypted(file: &[u8]) -> bool {
+    match Container::of(file, PRIVATE) {
+        Ok(Container::Der(der)) => Shape::of(der) == Shape::EncryptedPrivateKey,
+        Ok(Container::Pem(block)) => block.label == ENCRYPTED || block.is_encrypted(),
+        Ok(Container::Json(_)) | Err(_) => false,
     }
 }
 
 enum Container<'a> {
     Json(&'a [u8]),
     Der(&'a [u8]),
-    Pem {
-        label: String,
-        der: Zeroizing<Vec<u8>>,
-    },
+    Pem(Block),
 }
 
 impl<'a> Container<'a> {
@@ -114,176 +201,116 @@ impl<'a> Container<'a> {
         match file.trim_ascii().first() {
             Some(b'{') => Ok(Self::Json(file.trim_ascii())),
             // DER of every key begins with a SEQUENCE; PEM may have text before it, which never begins so.
-            Some(0x30) if !is_pem(file) => Ok(Self::Der(file)),
-            _ if is_pem(file) => Self::of_pem(file, wanted),
+            Some(0x30) if !pem_text::is_pem(file) => Ok(Self::Der(file)),
+            _ if pem_text::is_pem(file) => Self::of_pem(file, wanted),
             _ => Err(KeyFileError::NotUnderstood { wanted }),
         }
     }
 
     fn of_pem(file: &[u8], wanted: &'static str) -> Result<Self, KeyFileError> {
-        let mut blocks =
-            pem::parse_many(file).map_err(|_| KeyFileError::NotUnderstood { wanted })?;
+        let mut blocks = pem_text::blocks(file).ok_or(KeyFileError::NotUnderstood { wanted })?;
         // OpenSSL puts the curve's name in a block of its own before the key, which names it too.
-        blocks.retain(|block| block.tag() != "EC PARAMETERS");
+        blocks.retain(|block| block.label != "EC PARAMETERS");
         let count = blocks.len();
         match (blocks.pop(), count) {
-            (Some(block), 1) if block.headers().get("Proc-Type").is_some() => {
-                Err(KeyFileError::Encrypted)
-            }
-            (Some(block), 1) => {
-                let label = block.tag().to_owned();
-                Ok(Self::Pem {
-                    label,
-                    der: Zeroizing::new(block.into_contents()),
-                })
-            }
+            (Some(block), 1) => Ok(Self::Pem(block)),
             (None, _) => Err(KeyFileError::NotUnderstood { wanted }),
             (Some(_), count) => Err(KeyFileError::Several { count }),
         }
     }
-}
 
-fn is_pem(file: &[u8]) -> bool {
-    file.windows(11).any(|window| window == b"-----BEGIN ")
-}
-
-fn wrong_kind(label: &str, wanted: &'static str) -> KeyFileError {
-    KeyFileError::WrongKind {
-        found: label.chars().take(64).collect(),
-        wanted,
+    fn private_der(self, password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+        if password.is_some_and(|password| password.len() > MAX_PASSWORD_LEN) {
+            return Err(KeyFileError::LongPassword);
+        }
+        let password = password.ok_or(KeyFileError::Encrypted);
+        match self {
+            Self::Json(_) => Err(KeyFileError::NotUnderstood { wanted: PRIVATE }),
+            Self::Der(der) => match Shape::of(der) {
+                Shape::EncryptedPrivateKey => decrypt(der, password?),
+                Shape::PrivateKey => Ok(Zeroizing::new(der.to_vec())),
+                Shape::Unknown => Err(KeyFileError::NotUnderstood { wanted: PRIVATE }),
+                other => Err(KeyFileError::wrong_kind(other.label(), PRIVATE)),
+            },
+            Self::Pem(block) => match block.label.as_str() {
+                ENCRYPTED => decrypt(&block.contents, password?),
+                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" if block.is_encrypted() => {
+                    checked(legacy::decrypt(&block, password?)?)
+                }
+                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => Ok(block.contents),
+                other => Err(KeyFileError::wrong_kind(other, PRIVATE)),
+            },
+        }
     }
 }
 
-/// A private JWK (RFC 7518 sections 6.2.2 and 6.3.2). RSA keys must bring their primes, as all tools write them.
-#[derive(Default, Deserialize, Zeroize)]
-#[serde(default)]
-struct PrivateJwk {
-    kty: String,
-    crv: String,
-    x: String,
-    y: String,
-    n: String,
-    e: String,
-    d: String,
-    p: String,
-    q: String,
-    dp: String,
-    dq: String,
-    qi: String,
+fn decrypt(der: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let part = "EncryptedPrivateKeyInfo";
+    let malformed = KeyFileError::MalformedEncryption { part };
+    checked(
+        EncryptedKey::parse(der)
+            .ok_or(malformed)?
+            .decrypt(password)?,
+    )
 }
 
-fn private_jwk(text: &[u8]) -> Option<DecryptionKey> {
-    let json: Zeroizing<PrivateJwk> = Zeroizing::new(strict_json::from_slice(text).ok()?);
-    let secret = |text: &str| base64url::decode(text).map(Zeroizing::new);
-    match json.kty.as_str() {
-        "EC" => {
-            let curve = Curve::from_name(&json.crv).ok()?;
-            let key = agreement::PrivateKey::from_private_key(curve.agreement(), &secret(&json.d)?)
-                .ok()?;
-            let point = [
-                vec![4],
-                base64url::decode(&json.x)?,
-                base64url::decode(&json.y)?,
-            ]
-            .concat();
-            let key = DecryptionKey::from_ec(curve, key).ok()?;
-            key.is_for(&Jwk::from_ec_point(curve, &point).ok()?)
-                .then_some(key)
-        }
-        "RSA" => {
-            let components = KeyPairComponents {
-                public_key: PublicKeyComponents {
-                    n: base64url::decode(&json.n)?,
-                    e: base64url::decode(&json.e)?,
-                },
-                d: secret(&json.d)?,
-                p: secret(&json.p)?,
-                q: secret(&json.q)?,
-                dP: secret(&json.dp)?,
-                dQ: secret(&json.dq)?,
-                qInv: secret(&json.qi)?,
-            };
-            DecryptionKey::from_rsa(&KeyPair::from_components(&components).ok()?).ok()
-        }
-        _ => None,
+/// One wrong password in 256 leaves a padding that looks right, and garbage before it.
+fn checked(opened: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    match Shape::of(&opened) {
+        Shape::PrivateKey => Ok(opened),
+        _ => Err(KeyFileError::WrongPassword),
     }
 }
+
+fn private_key(der: &[u8]) -> Result<DecryptionKey, KeyFileError> {
+    match shape::unusual_kind_of_pkcs8(der) {
+        Some(kind) => Err(KeyFileError::unsupported_key(&kind)),
+        None => DecryptionKey::from_der(der).map_err(|source| KeyFileError::Private { source }),
+    }
+}
+
+fn public_label(block: &Block) -> Result<Shape, KeyFileError> {
+    match block.label.as_str() {
+        "PUBLIC KEY" => Ok(Shape::PublicKey),
+        "RSA PUBLIC KEY" => Ok(Shape::RsaPublicKey),
+        "CERTIFICATE" | "X509 CERTIFICATE" => Ok(Shape::Certificate),
+        other => Err(KeyFileError::wrong_kind(other, PUBLIC)),
+    }
+}
+
+fn public_der(shape: Shape, der: &[u8]) -> Result<Jwk, KeyFileError> {
+    let read = match shape {
+        Shape::PublicKey => Jwk::from_spki_der(der),
+        Shape::RsaPublicKey => Jwk::from_pkcs1_der(der),
+        Shape::Certificate => shape::key_of_certificate(der),
+        Shape::Unknown => return Err(KeyFileError::NotUnderstood { wanted: PUBLIC }),
+        other => return Err(KeyFileError::wrong_kind(other.label(), PUBLIC)),
+    };
+    read.map_err(|source| match source {
+        JwkError::Unknown { value, .. } => KeyFileError::UnsupportedKey { found: value },
+        source => KeyFileError::Public { source },
+    })
+}
+
+fn one<K>(key: Result<K, KeyFileError>) -> Result<Vec<K>, KeyFileError> {
+    key.map(|key| vec![key])
+}
+
+fn only<K>(mut keys: Vec<K>) -> Result<K, KeyFileError> {
+    let count = keys.len();
+    match (keys.pop(), count) {
+        (Some(key), 1) => Ok(key),
+        _ => Err(KeyFileError::Several { count }),
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+const PUBLIC: &str = "a public key";
+const PRIVATE: &str = "a private key";
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::key::EcdsaP256Key;
-
-    fn pkcs8_pem() -> String {
-        let der = EcdsaP256Key::generate().unwrap().to_pkcs8().unwrap();
-        pem::encode(&pem::Pem::new("PRIVATE KEY", der.to_vec()))
-    }
-
-    #[test]
-    fn a_curve_named_before_the_key_is_passed_over() {
-        let parameters = pem::encode(&pem::Pem::new("EC PARAMETERS", [6, 0]));
-        assert!(parse_private(format!("a remark\n{parameters}{}", pkcs8_pem()).as_bytes()).is_ok());
-        assert!(matches!(
-            parse_private(parameters.as_bytes()),
-            Err(KeyFileError::NotUnderstood { .. })
-        ));
-    }
-
-    #[test]
-    fn several_keys_in_a_file_are_refused() {
-        let several = format!("{}{}", pkcs8_pem(), pkcs8_pem());
-        assert!(matches!(
-            parse_private(several.as_bytes()),
-            Err(KeyFileError::Several { count: 2 })
-        ));
-    }
-
-    #[test]
-    fn encrypted_keys_are_named_as_such() {
-        let new = pem::encode(&pem::Pem::new("ENCRYPTED PRIVATE KEY", [1, 2]));
-        let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
-        for file in [new.as_str(), old] {
-            assert!(matches!(
-                parse_private(file.as_bytes()),
-                Err(KeyFileError::Encrypted)
-            ));
-        }
-    }
-
-    #[test]
-    fn other_labels_are_named_in_the_refusal() {
-        let certificate = pem::encode(&pem::Pem::new("CERTIFICATE", [1, 2]));
-        let refused = parse_public(certificate.as_bytes()).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "key file holds `CERTIFICATE`, not a public key"
-        );
-        assert!(matches!(
-            parse_public(pkcs8_pem().as_bytes()),
-            Err(KeyFileError::WrongKind { .. })
-        ));
-    }
-
-    #[test]
-    fn long_files_are_refused_unread() {
-        assert!(matches!(
-            parse_private(&[b'-'; MAX_LEN + 1]),
-            Err(KeyFileError::TooLong)
-        ));
-    }
-
-    #[test]
-    fn a_private_jwk_whose_halves_do_not_match_is_refused() {
-        let jwk = |name: &str| {
-            let vectors: serde_json::Value =
-                serde_json::from_str(include_str!("../tests/vectors/go-jose.json")).unwrap();
-            vectors["keys"][name]["jwk"].clone()
-        };
-        let mut mixed = jwk("p256");
-        mixed["d"] = serde_json::to_value("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE").unwrap();
-        assert!(parse_private(mixed.to_string().as_bytes()).is_err());
-        let mut mixed = jwk("rsa");
-        mixed["d"] = mixed["p"].clone();
-        assert!(parse_private(mixed.to_string().as_bytes()).is_err());
-    }
-}
+mod tests;

@@ -134,6 +134,14 @@ impl DecryptionKey {
         &self.public
     }
 
+    /// The RSA key inside, for schemes beside JOSE that use the same key; none of a key of another kind.
+    pub fn expose_rsa(&self) -> Option<&PrivateDecryptingKey> {
+        match &self.secret {
+            Secret::Rsa(key) => Some(key),
+            Secret::Ec(..) => None,
+        }
+    }
+
     pub(crate) fn from_rsa(pair: &rsa::KeyPair) -> Result<Self, PrivateKeyError> {
         let public = Jwk::from_pkcs1_der(pair.public_key().as_ref()).map_err(|_| REJECTED)?;
         let der: Pkcs8V1Der<'static> = pair.as_der().map_err(|_| REJECTED)?;
@@ -162,4 +170,6 @@ impl DecryptionKey {
     }
 }
 
-pub(crate) const REJECTED: PrivateKeyError = PrivateKeyError::Rejected { kind: "RSA or EC" };
+pub(crate) const REJECTED: PrivateKeyError = PrivateKeyError::Rejected {
+    kind: "RSA (2048 to 8192 bits) or EC (P-256, P-384, P-521)",
+};

@@ -52,6 +52,8 @@ impl Message {
         if text.len() > MAX_LEN {
             return Err(DecryptError::TooLarge);
         }
+        // Go passes over line ends, with which people's editors close files.
+        let text = text.trim_ascii();
         let raw = match text.first() {
             Some(b'{') => {
                 strict_json::from_slice(text).map_err(|source| DecryptError::Json { source })?

@@ -349,6 +349,167 @@ fn headers_that_demand_more_are_refused() {
     }
 }
 
+/// The first text of the vectors that is flattened and for this key.
+fn flattened(vectors: &Vectors, key: &str) -> Value {
+    let texts = vectors.texts.iter().filter(|vector| vector.key == key);
+    let mut values = texts.filter_map(|vector| serde_json::from_str::<Value>(&vector.text).ok());
+    values
+        .find(|value| value.get("recipients").is_none() && value.get("encrypted_key").is_some())
+        .unwrap()
+}
+
+fn with_header(text: &Value, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut text = text.clone();
+    let header = base64url::decode(text["protected"].as_str().unwrap()).unwrap();
+    let mut header: Value = serde_json::from_slice(&header).unwrap();
+    change(&mut header);
+    text["protected"] = base64url::encode(header.to_string()).into();
+    serde_json::to_vec(&text).unwrap()
+}
+
+#[test]
+fn an_ephemeral_key_off_its_curve_is_malformed() {
+    // An invalid-curve attack learns the private key from what the agreement says about such points.
+    let vectors = vectors();
+    for curve in Curve::ALL {
+        let name = curve.name().replace("P-", "p");
+        let text = flattened(&vectors, &name);
+        let len = curve.coordinate_len();
+        let coordinate = |first: u8, last: u8| {
+            let mut bytes = vec![first; len];
+            bytes[len - 1] = last;
+            Value::from(base64url::encode(bytes))
+        };
+        let zero = || coordinate(0, 0);
+        for (x, y) in [
+            (zero(), zero()),
+            (coordinate(0, 1), coordinate(0, 1)),
+            (coordinate(0xff, 0xff), coordinate(0xff, 0xff)),
+            (zero(), coordinate(0, 5)),
+            ("".into(), "".into()),
+            (Value::Null, Value::Null),
+            ("AAAA".into(), "AAAA".into()),
+        ] {
+            let hostile = with_header(&text, |header| {
+                header["epk"]["x"] = x.clone();
+                header["epk"]["y"] = y.clone();
+            });
+            let refused = decrypt(&hostile, &private(&vectors, &name));
+            assert!(
+                matches!(refused, Err(DecryptError::Malformed { part: "epk" })),
+                "{name} {x} {y}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_ephemeral_key_of_another_kind_opens_nothing() {
+    let vectors = vectors();
+    let text = flattened(&vectors, "p256");
+    let keys = [
+        serde_json::json!({ "kty": "OKP", "crv": "X25519", "x": base64url::encode([9; 32]) }),
+        serde_json::json!({ "kty": "oct", "k": "AAAA" }),
+        serde_json::json!({ "kty": "EC", "crv": "secp256k1", "x": "AAAA", "y": "AAAA" }),
+        vectors.keys["p256"].jwk.clone(),
+        Value::Null,
+        Value::from("P-256"),
+    ];
+    for key in keys {
+        let hostile = with_header(&text, |header| header["epk"] = key.clone());
+        let refused = decrypt(&hostile, &private(&vectors, "p256"));
+        assert!(
+            matches!(refused, Err(DecryptError::Malformed { part: "epk" })),
+            "{key}"
+        );
+    }
+    let missing = with_header(&text, |header| {
+        header.as_object_mut().unwrap().remove("epk");
+    });
+    let refused = decrypt(&missing, &private(&vectors, "p256"));
+    assert!(matches!(
+        refused,
+        Err(DecryptError::Malformed { part: "epk" })
+    ));
+    // The point of one curve under the name of another.
+    let renamed = with_header(&text, |header| header["epk"]["crv"] = "P-384".into());
+    assert!(decrypt(&renamed, &private(&vectors, "p256")).is_err());
+}
+
+#[test]
+fn a_missing_or_empty_encrypted_key_is_no_crash() {
+    // CVE-2026-34986: with a key wrap and nothing to unwrap, another library crashed.
+    let vectors = vectors();
+    for name in ["rsa", "p256", "p384", "p521"] {
+        let key = private(&vectors, name);
+        for alg in KeyManagement::ALL {
+            let text = flattened(&vectors, name);
+            let text = with_header(&text, |header| header["alg"] = alg.name().into());
+            let text = String::from_utf8(text).unwrap();
+            let empty = changed(&text, |value| value["encrypted_key"] = "".into());
+            let missing = changed(&text, |value| {
+                value.as_object_mut().unwrap().remove("encrypted_key");
+            });
+            let general = changed(&text, |value| {
+                let members = value.as_object_mut().unwrap();
+                members.remove("encrypted_key");
+                members.insert("recipients".to_owned(), serde_json::json!([{}]));
+            });
+            let parts: Value = serde_json::from_str(&text).unwrap();
+            let part = |name: &str| parts[name].as_str().unwrap().to_owned();
+            let compact = [
+                part("protected"),
+                String::new(),
+                part("iv"),
+                part("ciphertext"),
+                part("tag"),
+            ]
+            .join(".");
+            for hostile in [empty, missing, general, compact.into_bytes()] {
+                let refused = decrypt(&hostile, &key).unwrap_err();
+                let is_refused = matches!(
+                    refused,
+                    DecryptError::NotForThisKey | DecryptError::Malformed { part: "epk" }
+                );
+                assert!(is_refused, "{name} {alg:?}: {refused}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ways_that_are_not_done_here_are_somebody_elses() {
+    // `dir` and bare ECDH-ES would let the sender choose what key opens; PKCS#1 v1.5 is an oracle.
+    let vectors = vectors();
+    for name in ["rsa", "p256"] {
+        for alg in [
+            "RSA1_5",
+            "dir",
+            "ECDH-ES",
+            "A256KW",
+            "PBES2-HS256+A128KW",
+            "none",
+            "",
+        ] {
+            let text = with_header(&flattened(&vectors, name), |header| {
+                header["alg"] = alg.into()
+            });
+            let refused = decrypt(&text, &private(&vectors, name));
+            assert!(matches!(refused, Err(DecryptError::NotForThisKey)), "{alg}");
+        }
+    }
+}
+
+#[test]
+fn a_line_end_around_a_text_is_passed_over() {
+    let vectors = vectors();
+    for vector in &vectors.texts {
+        let padded = format!("\n {}\r\n", vector.text);
+        let opened = decrypt(padded.as_bytes(), &private(&vectors, &vector.key)).unwrap();
+        assert_eq!(*opened, vectors.plaintext.as_bytes(), "{}", vector.name);
+    }
+}
+
 #[test]
 fn an_ephemeral_key_on_another_curve_is_not_for_this_key() {
     let key = DecryptionKey::generate_ec(Curve::P256).unwrap();

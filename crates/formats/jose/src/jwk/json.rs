@@ -11,7 +11,7 @@ use crate::base64url;
 /// Unknown members are ignored, as RFC 7517 section 4 demands; private ones are not.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct JwkJson {
+pub(crate) struct JwkJson {
     kty: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     crv: Option<String>,
@@ -33,6 +33,23 @@ pub(super) struct JwkJson {
     x5c: Vec<String>,
     #[serde(skip_serializing)]
     d: Option<IgnoredAny>,
+}
+
+impl JwkJson {
+    /// Whether the key's owner says that it is for signatures.
+    pub(crate) fn is_for_signatures(&self) -> bool {
+        self.usage.as_deref() == Some("sig")
+    }
+
+    /// The kind of a key that is neither EC nor RSA on curves known here.
+    pub(crate) fn unusual_kind(&self) -> Option<&str> {
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("RSA", _) | ("EC", None) => None,
+            ("EC", Some(crv)) => Curve::from_name(crv).is_err().then_some(crv),
+            ("OKP", Some(crv)) => Some(crv),
+            (kty, _) => Some(kty),
+        }
+    }
 }
 
 #[derive(Deserialize)]

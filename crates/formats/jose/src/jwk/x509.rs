@@ -2,7 +2,7 @@
 
 use spki::der::asn1::{AnyRef, BitString, BitStringRef, UintRef};
 use spki::der::{Decode as _, Encode as _, Reader as _, SliceReader};
-use spki::{AlgorithmIdentifier, ObjectIdentifier, SubjectPublicKeyInfo};
+use spki::{AlgorithmIdentifier, AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfo};
 
 use super::{Curve, Jwk, JwkError};
 
@@ -20,7 +20,7 @@ pub(super) fn parse(der: &[u8]) -> Result<Jwk, JwkError> {
         return Jwk::from_rsa(n, e);
     }
     if oid != EC {
-        return Err(JwkError::unknown("algorithm", &oid.to_string()));
+        return Err(JwkError::unknown("algorithm", &name(oid)));
     }
     let parameters = info.algorithm.parameters.ok_or_else(malformed)?;
     let curve = parameters
@@ -28,7 +28,7 @@ pub(super) fn parse(der: &[u8]) -> Result<Jwk, JwkError> {
         .map_err(|_| malformed())?;
     let known = Curve::ALL.into_iter().find(|known| oid_of(*known) == curve);
     Jwk::from_ec_point(
-        known.ok_or_else(|| JwkError::unknown("curve", &curve.to_string()))?,
+        known.ok_or_else(|| JwkError::unknown("curve", &name(curve)))?,
         key,
     )
 }
@@ -59,6 +59,36 @@ pub(super) fn rsa_numbers(der: &[u8]) -> Result<(&[u8], &[u8]), spki::der::Error
     })?;
     reader.finish()?;
     Ok(numbers)
+}
+
+/// The kind of key that an algorithm is for, by its curve where it has one; `None` for those that are known here.
+pub(crate) fn unusual_kind(algorithm: &AlgorithmIdentifierRef<'_>) -> Option<String> {
+    let kind = match (algorithm.oid, algorithm.parameters) {
+        (RSA, _) | (EC, None) => return None,
+        (EC, Some(parameters)) => parameters.decode_as().ok()?,
+        (other, _) => other,
+    };
+    let is_known = Curve::ALL.into_iter().any(|curve| oid_of(curve) == kind);
+    (!is_known).then(|| name(kind))
+}
+
+/// The names that people know; other identifiers stay numbers.
+fn name(oid: ObjectIdentifier) -> String {
+    let text = oid.to_string();
+    let known = match text.as_str() {
+        "1.3.101.110" => "X25519",
+        "1.3.101.111" => "X448",
+        "1.3.101.112" => "Ed25519",
+        "1.3.101.113" => "Ed448",
+        "1.2.840.113549.1.1.7" => "RSA-OAEP",
+        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.10040.4.1" => "DSA",
+        "1.2.840.113549.1.3.1" => "DH",
+        "1.3.132.0.33" => "P-224",
+        "1.3.132.0.10" => "secp256k1",
+        _ => return text,
+    };
+    known.to_owned()
 }
 
 fn oid_of(curve: Curve) -> ObjectIdentifier {
