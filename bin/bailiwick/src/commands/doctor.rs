@@ -10,7 +10,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use self::checks::Setup;
-use crate::output::{CommandError, Exit, Format, table, write_out};
+use crate::{
+    commands::plugin::oci_runtime,
+    output::{CommandError, Exit, Format, table, write_out},
+};
 
 /// Checks how this machine is set up.
 #[derive(Debug, Args)]
@@ -112,7 +115,9 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
     let DoctorCommand::Containerd(args) = &args.command;
     let setup = Setup::read(&args.config, &args.agent_config, &args.gate);
     if args.fix {
-        change::fix(&args.config, gate_program(&setup, &args.gate), args.yes)?;
+        let gate = gate_program(&setup, &args.gate);
+        is_ready(gate)?;
+        change::fix(&args.config, gate, args.yes)?;
     }
     let checks = setup.checks();
     let ok = checks.iter().all(|check| check.state == State::Ok);
@@ -133,6 +138,27 @@ fn gate_program<'a>(setup: &'a Setup, default: &'a Path) -> &'a Path {
         .map(PathBuf::as_path)
         .find(|program| containers::gate::is_gate_name(program))
         .unwrap_or(default)
+}
+
+/// A gate that is not there, or refuses its own configuration, would let no container start at all.
+fn is_ready(gate: &Path) -> Result<(), CommandError> {
+    let not_ready = |hint: String| {
+        let what = format!(
+            "`{}` is not ready: with it in containerd's configuration no container would start",
+            gate.display()
+        );
+        CommandError::failed(what).hint(hint)
+    };
+    if let Err(error) = std::fs::metadata(gate) {
+        let hint = format!("ln -s /usr/bin/bailiwick {}", gate.display());
+        return Err(not_ready(hint).caused_by(&error));
+    }
+    let file = oci_runtime::config::beside(gate.as_os_str());
+    let hint = || format!("write `{}.toml` with `runtime` and `gated`", gate.display());
+    match oci_runtime::config::GateConfig::read(&file) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_ready(hint()).caused_by(&error)),
+    }
 }
 
 fn text(report: &Report) -> String {
