@@ -207,6 +207,12 @@ fn hint_for(error: &ClientError) -> Option<String> {
         ClientError::Refused { message, .. } if message.starts_with("these would be removed") => {
             Some("put their files back, or say `--prune`".to_owned())
         }
+        ClientError::Refused { message, .. } if message.starts_with("there is no change") => {
+            Some("bailiwick change list".to_owned())
+        }
+        ClientError::Refused { message, .. } if message.ends_with("is of nobody who may sign") => {
+            Some("a key counts once it stands in the `people.toml` in force, or was a founder's".to_owned())
+        }
         ClientError::Unreachable { .. } => {
             Some("is the server running, and is `--server` its address? the local socket is root's alone".to_owned())
         }

@@ -242,3 +242,20 @@ fn read_value(file: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, CommandError
 }
 
 const MAX_VALUE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_somebody_may_have_seen_is_to_be_replaced() {
+        let sealed = serde_json::json!({
+            "value": "sealed", "name": "db/token", "version": 1, "dataset": "records",
+            "suite": "suite", "by": "person:chen@hospital.example", "exposed": false,
+        });
+        let mut secret: SecretSummary = serde_json::from_value(sealed).unwrap();
+        assert_eq!(value_text(&secret), "sealed");
+        secret.exposed = true;
+        assert_eq!(value_text(&secret), "sealed; exposed, rotate");
+    }
+}
