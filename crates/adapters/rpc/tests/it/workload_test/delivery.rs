@@ -24,7 +24,7 @@ use super::{
 
 const VERIFIER: &str = "SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$A:B";
 
-struct Fixed;
+pub(crate) struct Fixed;
 impl Entropy for Fixed {
     fn fill(&self, bytes: &mut [u8]) {
         bytes.fill(9);

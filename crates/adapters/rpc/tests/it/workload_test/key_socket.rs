@@ -17,7 +17,7 @@ use evidence::{
 use hpke_xwing::{PrivateKey, Suite};
 use rpc::{
     key_socket::{KeyClient, KeyRequest, KeySocketError, serve},
-    released::{Lab, SealedAnswer, Trust},
+    released::{Lab, SealedAnswer, Trust, Untrusted},
     unix::{self, Access},
 };
 use tempfile::TempDir;
@@ -244,4 +244,46 @@ async fn without_a_socket_there_is_no_agent() {
         client.open(&request),
         Err(KeySocketError::NoAgent { .. })
     ));
+}
+
+/// What a decoder makes of an answer that somebody bent.
+async fn untrusted(bend: fn(&mut agent::Delivered)) -> Untrusted {
+    let socket = socket();
+    *socket.agent.release.lock().unwrap() = Box::new(move |asked, cnf| {
+        let mut delivered = release(asked, cnf, &log("td/log"));
+        bend(&mut delivered);
+        Ok(delivered)
+    });
+    let key = PrivateKey::generate(Suite::XWing).unwrap();
+    let trust = Trust::in_agent(Lab::Refused);
+    let answer = ask(&socket, &key).await.unwrap();
+    let opened = answer.open(&trust, &key, ReleaseInfo::Open, |_| true);
+    opened.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_key_whose_receipt_is_missing_or_forged_is_not_used() {
+    if !is_root() {
+        return;
+    }
+    let missing = untrusted(|answer| answer.proof.clear()).await;
+    assert!(matches!(missing, Untrusted::Receipt(_)), "{missing}");
+    // The right receipt under a key that did not sign it.
+    let forged = untrusted(|answer| answer.ledger_key = log_of_another_seed());
+    let forged = forged.await;
+    assert!(matches!(forged, Untrusted::Receipt(_)), "{forged}");
+    // Signed, and for a tree without this leaf.
+    let unlogged = untrusted(|answer| answer.leaf = leaf_at(6)).await;
+    assert!(matches!(unlogged, Untrusted::Receipt(_)), "{unlogged}");
+}
+
+fn log_of_another_seed() -> String {
+    let signer = tlog::Signer::from_seed("td/log", &[4; 32]).unwrap();
+    signer.verifier_key().to_string()
+}
+
+fn leaf_at(seconds: i64) -> Vec<u8> {
+    let time = estate::Timestamp::from_seconds(seconds);
+    let draft = ledger::Draft::new("open", &super::delivery::Fixed);
+    draft.seal(time).unwrap().bytes
 }
