@@ -7,8 +7,8 @@
 )]
 
 mod attack_names;
+mod attack_narrowing;
 mod attacks;
-mod basis;
 mod changes;
 mod edited;
 mod exec;

@@ -41,7 +41,8 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         })
     }
 
-    /// A role can be ended only through its database's entry: that stays as long as a lease lives there.
+    /// A role can be ended only through its database's entry: that stays as long as a lease lives there. Of the rest of the
+    /// entry nothing changes without the lease's data set, which is asked as long as it has a credential there.
     pub(super) async fn keep_ways_to_leases(&self, next: &Estate) -> Result<(), GovernError> {
         let world = self.world();
         for lease in self.store.leases(true).await? {
@@ -50,6 +51,15 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
             if before.is_some_and(|before| after.is_none_or(|after| after.url != before.url)) {
                 return Err(GovernError::Conflict(format!(
                     "database `{name}` has live leases: end them before it is removed or moved, or their roles stay"
+                )));
+            }
+            let mut credentials = world.estate.credentials();
+            let asked =
+                credentials.any(|one| one.database == *name && one.dataset == lease.dataset);
+            if before != after && !asked {
+                return Err(GovernError::Conflict(format!(
+                    "database `{name}` has live leases of data set `{}`, which has no credential there any more: wait until they have ended",
+                    lease.dataset
                 )));
             }
         }
