@@ -24,9 +24,10 @@ pub struct OutOfReach {
 pub(super) fn check(old: &Estate, new: &Estate) -> Result<(), OutOfReach> {
     let before = demands(old);
     for ((rule, team), wanted) in demands(new) {
-        let could = before
-            .get(&(rule, team.clone()))
-            .is_some_and(|wanted| able(&old.people, &team) >= *wanted);
+        let could = match before.get(&(rule, team.clone())) {
+            Some(wanted) => able(&old.people, &team) >= *wanted,
+            None => joins(old, new, rule, &team),
+        };
         let able = able(&new.people, &team);
         if could && able < wanted {
             return Err(OutOfReach {
@@ -40,20 +41,35 @@ pub(super) fn check(old: &Estate, new: &Estate) -> Result<(), OutOfReach> {
     Ok(())
 }
 
-/// How many of which team each rule wants.
-fn demands(estate: &Estate) -> BTreeMap<(&'static str, String), usize> {
+/// Whether the team is named beside others by a rule that could be met without it. A new owner shuts out nobody but itself.
+fn joins(old: &Estate, new: &Estate, label: &str, team: &str) -> bool {
+    let find = |estate| rules(estate).into_iter().find(|(rule, _)| *rule == label);
+    let (Some((_, before)), Some((_, after))) = (find(old), find(new)) else {
+        return false;
+    };
+    let mut named = before.iter().filter(|(team, _)| *team != OWNER);
+    after.contains_key(team)
+        && !before.is_empty()
+        && named.all(|(team, wanted)| able(&old.people, team) >= *wanted)
+}
+
+fn rules(estate: &Estate) -> [(&'static str, &BTreeMap<String, usize>); 3] {
     let approve = &estate.people.approve;
-    let rules = [
+    [
         ("`approve.inventory`", &approve.inventory),
         ("`approve.people`", &approve.people),
         ("`approve.dataset`", &approve.dataset),
-    ];
+    ]
+}
+
+/// How many of which team each rule wants.
+fn demands(estate: &Estate) -> BTreeMap<(&'static str, String), usize> {
     let mut demands = BTreeMap::new();
     let mut demand = |rule, team: String, wanted: usize| {
         let most: &mut usize = demands.entry((rule, team)).or_default();
         *most = (*most).max(wanted);
     };
-    for (rule, teams) in rules {
+    for (rule, teams) in rules(estate) {
         for (team, wanted) in teams {
             if team == OWNER {
                 for owner in estate.owners() {

@@ -357,3 +357,43 @@ fn an_edited_file_of_promotions_is_not_approved_by_any_signature() {
         Err(NotApproved::Promotions(_))
     ));
 }
+
+/// One person of the team that guards people could shut everybody out for ever: with a team more in a rule, whose members
+/// have no key.
+#[test]
+fn a_rule_that_can_be_met_gets_no_team_that_can_not_sign() {
+    let old = edited(&[(
+        "people.toml",
+        "[approve]",
+        "board = [\"zoe@hospital.example\"]\n[approve]",
+    )]);
+    for (from, to) in [
+        (
+            "people = { security = 2",
+            "people = { board = 1, security = 2",
+        ),
+        (
+            "inventory = { platform = 2",
+            "inventory = { board = 1, platform = 2",
+        ),
+        (
+            "dataset = { owner = 1 }",
+            "dataset = { owner = 1, board = 1 }",
+        ),
+    ] {
+        let new = edited(&[
+            (
+                "people.toml",
+                "[approve]",
+                "board = [\"zoe@hospital.example\"]\n[approve]",
+            ),
+            ("people.toml", from, to),
+        ]);
+        let record = signed(submit(&old, &new, Some("sam")), &["tia", "olu"]);
+        let judged = judge(&record, &old, &new);
+        assert!(
+            matches!(&judged, Err(NotApproved::OutOfReach(why)) if why.team == "board"),
+            "{judged:?}"
+        );
+    }
+}
