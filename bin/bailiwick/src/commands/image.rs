@@ -297,7 +297,7 @@ fn show_layer(layer: &LayerReport) {
     );
     for recipient in &layer.recipients {
         match recipient {
-            RecipientReport::Jwe => println!("          opens: holders of private keys (jwe)"),
+            RecipientReport::Jwe { .. } => println!("          opens: holders of private keys (jwe)"),
             RecipientReport::Bailiwick {
                 authority,
                 image,

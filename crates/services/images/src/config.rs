@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::error::ImageError;
 use crate::json::RawObject;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, platform_text};
 use crate::media;
 use crate::ports::{ImageSource, MANIFEST_LIMIT};
 
@@ -33,6 +33,12 @@ impl Config {
     /// What layer `index` unpacks to.
     pub(crate) fn diff_id(&self, index: usize) -> Option<Digest> {
         self.diff_ids.as_ref()?.get(index).copied()
+    }
+
+    /// The operating system and the architecture that it is for, as an index would list them.
+    pub(crate) fn platform(&self) -> Option<String> {
+        let config: RawObject = serde_json::from_slice(&self.bytes).ok()?;
+        platform_text(&config)
     }
 
     /// What the configuration tells everybody who can read the registry.

@@ -77,6 +77,7 @@ pub fn decrypt(
         source,
         target,
         run: Run::new(progress),
+        platforms: &[],
     };
     let unbound = AtomicUsize::new(0);
     let written = walk.through(&Decryption {
@@ -88,7 +89,7 @@ pub fn decrypt(
     })?;
     Ok(Decrypted {
         digest: written.root,
-        layers: written.layers,
+        layers: written.done.layers,
         unbound: unbound.into_inner(),
     })
 }
@@ -106,7 +107,7 @@ impl Work for Decryption<'_> {
         let opened = open_all(manifest, config, self.openers, self.options.unbound)?;
         let mut checked = Checked::default();
         for (index, (layer, opened)) in manifest.layers.iter().zip(&opened).enumerate() {
-            self.diff_id_check(index, layer, opened.as_ref(), config)?;
+            self.content_check(index, layer, opened.as_ref(), config)?;
             checked.bytes = checked.bytes.saturating_add(layer.id.size);
             if let Some(opened) = opened {
                 checked.layers += 1;
@@ -148,6 +149,16 @@ impl Work for Decryption<'_> {
 }
 
 impl Decryption<'_> {
+    fn content_check(
+        &self,
+        index: usize,
+        layer: &Descriptor,
+        opened: Option<&OpenedLayer>,
+        config: &Config,
+    ) -> Result<Option<ContentCheck>, ImageError> {
+        content_check(index, layer, opened, config, self.options.unknown_packing)
+    }
+
     /// Decrypts, digests, writes and unpacks one layer, each on a thread of its own; its blob gets its name when all
     /// of it has been verified.
     fn layer(
@@ -158,7 +169,7 @@ impl Decryption<'_> {
         opened: Option<&OpenedLayer>,
         config: &Config,
     ) -> Result<BlobId, ImageError> {
-        let mut content = self.diff_id_check(index, layer, opened, config)?;
+        let mut content = self.content_check(index, layer, opened, config)?;
         let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
@@ -172,12 +183,7 @@ impl Decryption<'_> {
             writer.write(piece).map_err(ImageError::Target)
         }));
         if let Some(content) = &mut content {
-            stages.push(Box::new(|piece| {
-                content
-                    .hasher
-                    .update(piece)
-                    .map_err(|_| ImageError::DiffId { index })
-            }));
+            stages.push(Box::new(|piece| content.update(piece)));
         }
         run.carry(reader, stages)?;
         let plain = plain.finish();
@@ -191,50 +197,65 @@ impl Decryption<'_> {
             _ => {}
         }
         if let Some(content) = content {
-            content.verify(index)?;
+            content.verify()?;
         }
         writer.finish(&plain.digest).map_err(ImageError::Target)?;
         Ok(plain)
     }
+}
 
-    /// How the content of a layer will be compared with the configuration; `None` when nothing can be compared and
-    /// that is acceptable.
-    fn diff_id_check(
-        &self,
-        index: usize,
-        layer: &Descriptor,
-        opened: Option<&OpenedLayer>,
-        config: &Config,
-    ) -> Result<Option<ContentCheck>, ImageError> {
-        let Some(expected) = config.diff_id(index) else {
-            // A layer that neither a binding nor a configuration names could be anybody's.
-            return if opened.is_some_and(OpenedLayer::is_bound) {
-                Ok(None)
-            } else {
-                Err(ImageError::Unbound { index })
-            };
+/// How the content of a layer will be compared with the configuration; `None` when nothing can be compared and that is
+/// acceptable.
+pub(crate) fn content_check(
+    index: usize,
+    layer: &Descriptor,
+    opened: Option<&OpenedLayer>,
+    config: &Config,
+    unknown_packing: UnknownPacking,
+) -> Result<Option<ContentCheck>, ImageError> {
+    let Some(expected) = config.diff_id(index) else {
+        // A layer that neither a binding nor a configuration names could be anybody's.
+        return if opened.is_some_and(OpenedLayer::is_bound) {
+            Ok(None)
+        } else {
+            Err(ImageError::Unbound { index })
         };
-        let media_type = opened.map_or(&layer.media_type, |opened| &opened.plain_type);
-        let hasher =
-            DiffIdHasher::for_layer(media_type).map_err(|_| ImageError::DiffId { index })?;
-        match (hasher, self.options.unknown_packing) {
-            (Some(hasher), _) => Ok(Some(ContentCheck { hasher, expected })),
-            (None, UnknownPacking::Accept) => Ok(None),
-            (None, UnknownPacking::Refuse) => Err(ImageError::UnknownPacking {
-                index,
-                media_type: media_type.clone(),
-            }),
-        }
+    };
+    let media_type = opened.map_or(&layer.media_type, |opened| &opened.plain_type);
+    let hasher = DiffIdHasher::for_layer(media_type).map_err(|_| ImageError::DiffId { index })?;
+    match (hasher, unknown_packing) {
+        (Some(hasher), _) => Ok(Some(ContentCheck {
+            hasher,
+            expected,
+            index,
+        })),
+        (None, UnknownPacking::Accept) => Ok(None),
+        (None, UnknownPacking::Refuse) => Err(ImageError::UnknownPacking {
+            index,
+            media_type: media_type.clone(),
+        }),
     }
 }
 
-struct ContentCheck {
+/// Unpacks a layer as it passes by.
+pub(crate) struct ContentCheck {
     hasher: DiffIdHasher,
     expected: Digest,
+    index: usize,
 }
 
 impl ContentCheck {
-    fn verify(self, index: usize) -> Result<(), ImageError> {
+    /// Takes the next piece of the plain layer.
+    pub(crate) fn update(&mut self, piece: &[u8]) -> Result<(), ImageError> {
+        let index = self.index;
+        self.hasher
+            .update(piece)
+            .map_err(|_| ImageError::DiffId { index })
+    }
+
+    /// Whether it unpacked to what the configuration names.
+    pub(crate) fn verify(self) -> Result<(), ImageError> {
+        let index = self.index;
         match self.hasher.finish() {
             Ok(found) if found == self.expected => Ok(()),
             Ok(_) | Err(_) => Err(ImageError::DiffId { index }),
@@ -242,7 +263,8 @@ impl ContentCheck {
     }
 }
 
-fn opening(index: usize, opener: &mut LayerOpener) -> Stage<'_> {
+/// Decrypts the pieces of a layer.
+pub(crate) fn opening(index: usize, opener: &mut LayerOpener) -> Stage<'_> {
     let mut spare = Vec::new();
     Box::new(move |piece| {
         spare.resize(piece.len(), 0);

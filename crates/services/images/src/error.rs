@@ -2,7 +2,7 @@
 
 use estate::{Digest, DigestError};
 use oci_crypt::media_type::MediaTypeError;
-use oci_crypt::{BindingMismatch, CipherError, OpenError, SealError};
+use oci_crypt::{AnnotationError, BindingMismatch, CipherError, OpenError, SealError};
 
 use crate::ports::PortError;
 
@@ -73,9 +73,6 @@ pub enum ImageError {
         source: DigestError,
     },
     /// Fault: whoever produced the image.
-    #[error("an index lists another index")]
-    NestedIndex,
-    /// Fault: whoever produced the image.
     #[error("indexes list each other too deep")]
     TooDeep,
     /// Fault: whoever named it.
@@ -120,6 +117,43 @@ pub enum ImageError {
         index: usize,
         /// What the format says.
         source: MediaTypeError,
+    },
+    /// Fault: the caller; the layer that was meant would stay readable.
+    #[error("there is no layer {number} among {count}")]
+    NoSuchLayer {
+        /// The number that was asked for.
+        number: i64,
+        /// How many layers there are.
+        count: usize,
+    },
+    /// Fault: the caller.
+    #[error("the image is not there for the platform `{}`", platform.escape_debug())]
+    NoSuchPlatform {
+        /// The platform that was asked for.
+        platform: String,
+    },
+    /// Fault: the caller; nobody could open the layer any more.
+    #[error("layer {index} would be left without a key packet")]
+    LastRecipient {
+        /// The layer, 0 at the bottom.
+        index: usize,
+    },
+    /// Fault: the caller.
+    #[error("no layer has a key packet of `{selector}`")]
+    NoSuchRecipient {
+        /// What was asked for.
+        selector: String,
+    },
+    /// Fault: whoever else writes there; what was read is no longer what the name stands for.
+    #[error("the image was changed by somebody else meanwhile")]
+    ChangedMeanwhile,
+    /// Fault: whoever produced the image.
+    #[error("the annotations of layer {index} can't be kept or changed")]
+    Annotations {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// What the format says.
+        source: AnnotationError,
     },
     /// Fault: the caller.
     #[error("no recipient is named")]
@@ -205,7 +239,14 @@ impl ImageError {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Source(error) | Self::Target(error) => error.kind(),
-            Self::MediaType { .. } | Self::NothingToEncrypt | Self::NoRecipient => Kind::Usage,
+            Self::MediaType { .. }
+            | Self::NothingToEncrypt
+            | Self::NoRecipient
+            | Self::NoSuchLayer { .. }
+            | Self::NoSuchPlatform { .. }
+            | Self::LastRecipient { .. }
+            | Self::NoSuchRecipient { .. } => Kind::Usage,
+            Self::ChangedMeanwhile => Kind::Failed,
             Self::NoKey { .. } => Kind::Denied,
             Self::NoRandomness | Self::Seal { .. } | Self::Cancelled | Self::Interrupted => {
                 Kind::Failed
@@ -213,8 +254,7 @@ impl ImageError {
             Self::UnknownSchema | Self::UnknownDocument { .. } | Self::UnknownDigest { .. } => {
                 Kind::Failed
             }
-            Self::NestedIndex
-            | Self::TooDeep
+            Self::TooDeep
             | Self::NoImage
             | Self::TooManyLayers
             | Self::TooManyPlatforms
@@ -224,6 +264,7 @@ impl ImageError {
             | Self::Ambiguous
             | Self::WrongDigest { .. }
             | Self::DiffIdCount { .. }
+            | Self::Annotations { .. }
             | Self::NotEncrypted
             | Self::Open { .. }
             | Self::Cipher { .. }

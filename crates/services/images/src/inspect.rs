@@ -9,8 +9,10 @@ use serde::Serialize;
 use crate::config::{Config, Public};
 use crate::decrypt::OpenedLayer;
 use crate::error::ImageError;
-use crate::manifest::{Descriptor, Manifest, Root};
+use crate::jwe_recipients;
+use crate::manifest::{Descriptor, Manifest};
 use crate::ports::ImageSource;
+use crate::tree::{Role, Tree};
 
 /// All images under one name.
 #[derive(Debug, Clone, Serialize)]
@@ -82,8 +84,11 @@ pub enum Binding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "scheme", rename_all = "camelCase")]
 pub enum RecipientReport {
-    /// Holders of private keys; the packet does not tell which.
-    Jwe,
+    /// Holders of private keys. Most packets do not tell which.
+    Jwe {
+        /// One for each of them.
+        keys: Vec<JweKeyReport>,
+    },
     /// An authority that releases the key by policy.
     #[serde(rename_all = "camelCase")]
     Bailiwick {
@@ -101,6 +106,18 @@ pub enum RecipientReport {
         /// Its name.
         name: String,
     },
+}
+
+/// What a packet tells of one holder of a private key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JweKeyReport {
+    /// How the layer's key was wrapped, such as `RSA-OAEP`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// The id of his key, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// What the configuration tells everybody.
@@ -129,21 +146,15 @@ pub fn inspect(
         images: Vec::new(),
         readable_documents: 0,
     };
-    match Root::fetch(source)? {
-        Root::Manifest(manifest) => report.images.push(image(source, &manifest, None, openers)?),
-        Root::Index(index) => {
-            for entry in &index.entries {
-                let manifest = Manifest::fetch(source, entry)?;
-                if manifest.is_attestation(entry)? {
-                    report.readable_documents += 1;
-                } else {
-                    report
-                        .images
-                        .push(image(source, &manifest, entry.platform(), openers)?);
-                }
-            }
+    Tree::of(source, &[])?.visit(&mut |manifest, role, platform| {
+        match role {
+            Role::Beside => report.readable_documents += 1,
+            Role::Image => report
+                .images
+                .push(image(source, manifest, platform, openers)?),
         }
-    }
+        Ok(())
+    })?;
     Ok(report)
 }
 
@@ -211,15 +222,23 @@ fn layer_report(
 
 fn recipient(packet: &KeyPacket) -> RecipientReport {
     match packet {
-        KeyPacket::Jwe(_) => RecipientReport::Jwe,
+        KeyPacket::Jwe(bytes) => RecipientReport::Jwe {
+            keys: jwe_recipients::recipients(bytes)
+                .into_iter()
+                .map(|named| JweKeyReport {
+                    algorithm: named.algorithm,
+                    id: named.key_id,
+                })
+                .collect(),
+        },
         KeyPacket::Bailiwick(packet) => RecipientReport::Bailiwick {
             authority: packet.authority().to_owned(),
             image: packet.resource().to_owned(),
             key: packet.key_id().to_string(),
             suite: packet.suite().to_owned(),
         },
-        KeyPacket::Foreign(foreign) => RecipientReport::Other {
-            name: foreign.scheme.to_string(),
+        other => RecipientReport::Other {
+            name: other.scheme().to_string(),
         },
     }
 }

@@ -13,27 +13,41 @@ mod hash;
 mod identify;
 mod inspect;
 mod json;
+mod jwe_recipients;
 mod manifest;
 pub mod media;
+mod packets;
 mod parallel;
 mod pipeline;
 mod ports;
 mod progress;
+mod rebind;
 mod recipients;
+mod recipients_edit;
+mod rekey;
+mod select;
+mod tree;
+mod verify;
 mod walk;
 
 pub use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 pub use decrypt::{DecryptOptions, Decrypted, Unbound, UnknownPacking, decrypt};
-pub use encrypt::{Encrypted, encrypt};
+pub use encrypt::{EncryptOptions, Encrypted, Preview, encrypt, encrypt_with, preview_encrypt};
 pub use error::{ImageError, Kind};
 pub use identify::{Identified, identify};
 pub use inspect::{
-    Binding, ImageReport, LayerReport, PublicReport, RecipientReport, Report, inspect,
+    Binding, ImageReport, JweKeyReport, LayerReport, PublicReport, RecipientReport, Report, inspect,
 };
 pub use json::RawObject;
 pub use manifest::RawManifest;
+pub use packets::{Selector, SelectorError};
 pub use ports::{
     BlobId, BlobReader, BlobWriter, ImageSource, ImageTarget, MANIFEST_LIMIT, PortError,
 };
 pub use progress::{Progress, Silent};
+pub use rebind::{Moved, Rebound, preview_rebind, rebind};
 pub use recipients::{RecipientError, Recipients, opener_of_key_files};
+pub use recipients_edit::{Plan, RecipientsEdit, RecipientsEdited, edit_recipients};
+pub use rekey::{RekeyOptions, Rekeyed, preview_rekey, rekey};
+pub use select::{LayerChoice, Platform, PlatformError};
+pub use verify::{Extent, Verification, VerifiedImage, VerifiedLayer, VerifyOptions, verify};

@@ -2,7 +2,7 @@
 
 mod descriptor;
 
-pub(crate) use descriptor::Descriptor;
+pub(crate) use descriptor::{Descriptor, platform_text};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -37,11 +37,6 @@ pub(crate) enum Root {
 }
 
 impl Root {
-    /// Reads what the source's name stands for.
-    pub(crate) fn fetch(source: &dyn ImageSource) -> Result<Self, ImageError> {
-        Self::parse(&source.root().map_err(ImageError::Source)?)
-    }
-
     /// Reads a document whose digest somebody checked.
     pub(crate) fn parse(raw: &RawManifest) -> Result<Self, ImageError> {
         let members = object(raw)?;
@@ -71,15 +66,6 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// Reads the manifest that an entry of an index names.
-    pub(crate) fn fetch(source: &dyn ImageSource, entry: &Descriptor) -> Result<Self, ImageError> {
-        let raw = fetch_raw(source, entry)?;
-        match Root::parse(&raw)? {
-            Root::Manifest(manifest) => Ok(manifest),
-            Root::Index(_) => Err(ImageError::NestedIndex),
-        }
-    }
-
     fn from_members(
         members: RawObject,
         media_type: String,

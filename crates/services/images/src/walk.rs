@@ -5,9 +5,11 @@ use estate::Digest;
 use crate::config::Config;
 use crate::copy;
 use crate::error::ImageError;
-use crate::manifest::{Descriptor, Index, Manifest, RawManifest, Root, fetch_raw};
+use crate::manifest::{Manifest, RawManifest};
 use crate::pipeline::Run;
 use crate::ports::{ImageSource, ImageTarget};
+use crate::select::Platform;
+use crate::tree::{Role, Tree};
 
 /// What is done to each manifest.
 pub(crate) trait Work {
@@ -33,13 +35,17 @@ pub(crate) struct Checked {
     pub(crate) bytes: u64,
     /// Layers to work on.
     pub(crate) layers: usize,
+    /// Of these, layers that are encrypted already.
+    pub(crate) kept: usize,
+    /// Layers that are copied as they are, and readable.
+    pub(crate) readable: usize,
 }
 
 /// What was written.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) root: Digest,
-    pub(crate) layers: usize,
+    pub(crate) done: Checked,
     /// Documents beside the image, such as a builder's attestations, that were copied as they are.
     pub(crate) copied: usize,
 }
@@ -49,112 +55,69 @@ pub(crate) struct Walk<'a> {
     pub(crate) source: &'a dyn ImageSource,
     pub(crate) target: &'a dyn ImageTarget,
     pub(crate) run: Run<'a>,
+    /// Of several platforms only these; all when it is empty.
+    pub(crate) platforms: &'a [Platform],
 }
 
 impl Walk<'_> {
     /// Does all of it.
     pub(crate) fn through(&self, work: &dyn Work) -> Result<Written, ImageError> {
-        match Root::fetch(self.source)? {
-            Root::Manifest(manifest) => self.one(work, manifest),
-            Root::Index(index) => self.all(work, index),
-        }
-    }
-
-    fn one(&self, work: &dyn Work, manifest: Manifest) -> Result<Written, ImageError> {
-        let config = Config::fetch(self.source, &manifest)?;
-        let checked = work.check(&manifest, &config)?;
-        self.begin(work, checked)?;
-        let raw = self.convert(work, manifest, &config)?;
-        self.publish(&raw, checked.layers, 0)
-    }
-
-    /// Manifests are fetched twice: holding all of them would break the bound on memory.
-    fn all(&self, work: &dyn Work, mut index: Index) -> Result<Written, ImageError> {
-        let mut total = Checked::default();
-        for entry in &index.entries {
-            let manifest = Manifest::fetch(self.source, entry)?;
-            if manifest.is_attestation(entry)? {
-                continue;
-            }
-            let config = Config::fetch(self.source, &manifest)?;
-            let checked = work.check(&manifest, &config)?;
-            total.bytes = total.bytes.saturating_add(checked.bytes);
-            total.layers += checked.layers;
-        }
-        self.begin(work, total)?;
-        let mut renamed = Vec::new();
-        let mut copied = 0;
-        for entry in &mut index.entries {
-            let manifest = Manifest::fetch(self.source, entry)?;
-            if manifest.is_attestation(entry)? {
-                self.copy_attestation(entry, &manifest)?;
-                copied += 1;
-                continue;
-            }
-            let config = Config::fetch(self.source, &manifest)?;
-            let raw = self.convert(work, manifest, &config)?;
-            self.target
-                .write_manifest(&raw)
-                .map_err(ImageError::Target)?;
-            renamed.push((entry.id.digest, raw.id().digest));
-            entry.describe(&raw.media_type, raw.id())?;
-        }
-        for entry in &mut index.entries {
-            follow(entry, &renamed)?;
-        }
-        self.publish(&index.to_raw()?, total.layers, copied)
-    }
-
-    fn begin(&self, work: &dyn Work, total: Checked) -> Result<(), ImageError> {
-        if total.layers == 0 {
-            return Err(work.nothing());
-        }
+        let tree = Tree::of(self.source, self.platforms)?;
+        let total = self.check(&tree, work)?;
         self.run.progress.started(total.bytes);
-        Ok(())
-    }
-
-    fn convert(
-        &self,
-        work: &dyn Work,
-        manifest: Manifest,
-        config: &Config,
-    ) -> Result<RawManifest, ImageError> {
-        copy::bytes(self.target, &config.bytes)?;
-        work.convert(&self.run, manifest, config)
-    }
-
-    fn copy_attestation(&self, entry: &Descriptor, manifest: &Manifest) -> Result<(), ImageError> {
-        for blob in manifest.layers.iter().chain([&manifest.config]) {
-            copy::blob(&self.run, self.source, self.target, blob.id)?;
-        }
-        let raw = fetch_raw(self.source, entry)?;
-        self.target.write_manifest(&raw).map_err(ImageError::Target)
-    }
-
-    fn publish(
-        &self,
-        raw: &RawManifest,
-        layers: usize,
-        copied: usize,
-    ) -> Result<Written, ImageError> {
-        self.target.publish(raw).map_err(ImageError::Target)?;
+        let mut copied = 0;
+        let rebuilt = tree.rebuild(self.target, &mut |manifest, role| match role {
+            Role::Image => self.convert(work, manifest).map(Some),
+            Role::Beside => {
+                copied += 1;
+                self.copy_blobs(&manifest).map(|()| None)
+            }
+        })?;
+        self.target
+            .publish(&rebuilt.root)
+            .map_err(ImageError::Target)?;
         Ok(Written {
-            root: raw.id().digest,
-            layers,
+            root: rebuilt.root.id().digest,
+            done: total,
             copied,
         })
     }
-}
 
-/// A builder's attestation names the manifest it speaks of by digest; the name follows the manifest.
-fn follow(entry: &mut Descriptor, renamed: &[(Digest, Digest)]) -> Result<(), ImageError> {
-    let Some(named) = entry.annotation(REFERENCE)? else {
-        return Ok(());
-    };
-    match renamed.iter().find(|(old, _)| old.to_string() == named) {
-        Some((_, new)) => entry.annotate(REFERENCE, &new.to_string()),
-        None => Ok(()),
+    /// What would be done, without doing it.
+    pub(crate) fn preview(&self, work: &dyn Work) -> Result<Checked, ImageError> {
+        self.check(&Tree::of(self.source, self.platforms)?, work)
+    }
+
+    fn check(&self, tree: &Tree<'_>, work: &dyn Work) -> Result<Checked, ImageError> {
+        let mut total = Checked::default();
+        tree.visit(&mut |manifest, role, _| {
+            if role == Role::Beside {
+                return Ok(());
+            }
+            let config = Config::fetch(self.source, manifest)?;
+            let checked = work.check(manifest, &config)?;
+            total.bytes = total.bytes.saturating_add(checked.bytes);
+            total.layers += checked.layers;
+            total.kept += checked.kept;
+            total.readable += checked.readable;
+            Ok(())
+        })?;
+        if total.layers == 0 {
+            return Err(work.nothing());
+        }
+        Ok(total)
+    }
+
+    fn convert(&self, work: &dyn Work, manifest: Manifest) -> Result<RawManifest, ImageError> {
+        let config = Config::fetch(self.source, &manifest)?;
+        copy::bytes(self.target, &config.bytes)?;
+        work.convert(&self.run, manifest, &config)
+    }
+
+    fn copy_blobs(&self, manifest: &Manifest) -> Result<(), ImageError> {
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            copy::blob(&self.run, self.source, self.target, blob.id)?;
+        }
+        Ok(())
     }
 }
-
-const REFERENCE: &str = "vnd.docker.reference.digest";

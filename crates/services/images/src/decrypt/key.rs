@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use estate::Digest;
 use oci_crypt::{
-    LayerOpener, OpenError, PacketOpener, PrivateOptions, PublicOptions, SeenDescriptor, SeenPlace,
-    media_type, open_layer_key,
+    Binding, Bound, KeyPacket, LayerOpener, OpenError, PacketOpener, PacketWrapper, PrivateOptions,
+    PublicOptions, SealError, SeenDescriptor, SeenPlace, media_type, open_layer_key,
+    seal_annotations,
 };
 
 use super::Unbound;
@@ -105,14 +106,61 @@ impl OpenedLayer {
             .map_err(|source| ImageError::BoundElsewhere { index, source })
     }
 
-    pub(super) fn opener(&self, index: usize) -> Result<LayerOpener, ImageError> {
+    /// Compares the binding with the descriptor alone. The short form can't be compared without its former place: the
+    /// caller must check the content instead.
+    pub(crate) fn check_descriptor(
+        &self,
+        index: usize,
+        layer: &Descriptor,
+    ) -> Result<(), ImageError> {
+        let seen = SeenDescriptor {
+            digest: to_format(layer.id.digest),
+            size: layer.id.size,
+            media_type: &layer.media_type,
+        };
+        match self.private.bound() {
+            Bound::Hash(_) => Ok(()),
+            bound => bound
+                .check(&seen, None)
+                .map_err(|source| ImageError::BoundElsewhere { index, source }),
+        }
+    }
+
+    /// The annotations of the same key, bound to another place, for these recipients and nobody else.
+    pub(crate) fn rebind(
+        self,
+        index: usize,
+        binding: Binding,
+        wrappers: &[Box<dyn PacketWrapper>],
+    ) -> Result<BTreeMap<String, String>, ImageError> {
+        let wrappers: Vec<&dyn PacketWrapper> = wrappers.iter().map(|wrapper| &**wrapper).collect();
+        seal_annotations(&self.public, &self.private.rebound(binding), &wrappers)
+            .map_err(|source| ImageError::Seal { index, source })
+    }
+
+    /// Packets of the same key, bound as before, for more recipients.
+    pub(crate) fn wrap(
+        &self,
+        index: usize,
+        wrappers: &[Box<dyn PacketWrapper>],
+    ) -> Result<Vec<KeyPacket>, ImageError> {
+        let packets = wrappers.iter().map(|wrapper| wrapper.wrap(&self.private));
+        packets
+            .collect::<Result<_, _>>()
+            .map_err(|source| ImageError::Seal {
+                index,
+                source: SealError::Wrap { source },
+            })
+    }
+
+    pub(crate) fn opener(&self, index: usize) -> Result<LayerOpener, ImageError> {
         LayerOpener::new(self.private.key(), &self.public)
             .map_err(|source| ImageError::Cipher { index, source })
     }
 
     /// What can be said only at the end: the ciphertext is the one of the descriptor, its HMAC is right, and what
     /// came out is what the author put in.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         &self,
         index: usize,
         layer: &Descriptor,

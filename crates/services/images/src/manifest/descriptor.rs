@@ -57,6 +57,12 @@ impl Descriptor {
         super::set(&mut self.members, "annotations", &self.annotations)
     }
 
+    /// Takes one annotation away.
+    pub(crate) fn remove_annotation(&mut self, name: &str) -> Result<(), ImageError> {
+        self.annotations.remove(name);
+        super::set(&mut self.members, "annotations", &self.annotations)
+    }
+
     /// Takes every annotation away whose name begins with `prefix`.
     pub(crate) fn strip_annotations(&mut self, prefix: &str) -> Result<(), ImageError> {
         let names: Vec<String> = self
@@ -93,14 +99,19 @@ impl Descriptor {
     /// A member that the platform of an index entry is written in, as text for people.
     pub(crate) fn platform(&self) -> Option<String> {
         let platform: RawObject = self.members.read("platform").ok()??;
-        let part = |name: &str| platform.read::<String>(name).ok().flatten();
-        let mut text = format!("{}/{}", part("os")?, part("architecture")?);
-        if let Some(variant) = part("variant") {
-            text.push('/');
-            text.push_str(&variant);
-        }
-        Some(text)
+        platform_text(&platform)
     }
+}
+
+/// Operating system, architecture and variant of an object that has them.
+pub(crate) fn platform_text(platform: &RawObject) -> Option<String> {
+    let part = |name: &str| platform.read::<String>(name).ok().flatten();
+    let mut text = format!("{}/{}", part("os")?, part("architecture")?);
+    if let Some(variant) = part("variant") {
+        text.push('/');
+        text.push_str(&variant);
+    }
+    Some(text)
 }
 
 impl Serialize for Descriptor {

@@ -56,7 +56,10 @@ fn what_stays_readable_is_said_without_repeating_values() {
     assert_eq!(image["public"]["environment"], json!(["PATH", "TOKEN"]));
     assert_eq!(image["public"]["labels"], json!(["owner"]));
     assert_eq!(image["public"]["history"], json!(["COPY . /"]));
-    assert_eq!(image["layers"][0]["recipients"], json!([{"scheme": "jwe"}]));
+    assert_eq!(
+        image["layers"][0]["recipients"],
+        json!([{"scheme": "jwe", "keys": [{"algorithm": "ECDH-ES+A256KW"}]}])
+    );
     assert_eq!(image["layers"][0]["encrypted"], true);
     assert!(!text.to_string().contains("secret"));
 }

@@ -12,5 +12,7 @@ mod build;
 mod identification;
 mod inspection;
 mod memory;
+mod operations;
+mod recipients;
 mod round_trip;
 mod unbound;

@@ -1,0 +1,284 @@
+//! A layer that moved under another configuration is bound to its new place. Its bytes stay; its key must be at hand.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use estate::Digest;
+use oci_crypt::{BindingMismatch, PREFIX, PacketOpener, PacketWrapper, media_type};
+
+use crate::config::Config;
+use crate::decrypt::{OpenedLayer, UnknownPacking, content_check, opening};
+use crate::encrypt::{Place, binding};
+use crate::error::ImageError;
+use crate::hash::Hasher;
+use crate::manifest::{Manifest, RawManifest};
+use crate::parallel;
+use crate::pipeline::{Run, Stage};
+use crate::ports::{BlobWriter, ImageSource, ImageTarget};
+use crate::progress::{Progress, Silent};
+use crate::recipients::Recipients;
+use crate::recipients_edit::Nowhere;
+use crate::walk::{Checked, Walk, Work};
+
+/// What was written, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebound {
+    /// Digest of the manifest or index that the target's name now stands for; `None` when it was only shown.
+    pub digest: Option<Digest>,
+    /// Encrypted layers, over all platforms.
+    pub layers: usize,
+    /// Where a layer lay elsewhere before, as its former binding says.
+    pub moved: Vec<Moved>,
+}
+
+/// A layer that lay elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Digest of the configuration under which it lies now.
+    pub config: Digest,
+    /// The layer, 0 at the bottom.
+    pub index: usize,
+    /// What differs; `None` when it was bound to nothing.
+    pub mismatch: Option<BindingMismatch>,
+}
+
+/// Binds every encrypted layer in `source` to the place where it lies there, for `recipients` alone: packets of others
+/// name the former place, and go.
+///
+/// Whoever has the key vouches for the new image. So that nobody is made to vouch for what he does not see, each layer
+/// is read, and its HMAC, its digests and its diff id in the new configuration are verified; [`Rebound::moved`] says
+/// what lay elsewhere.
+///
+/// # Errors
+/// See [`ImageError`]. Nothing is published then.
+pub fn rebind(
+    source: &dyn ImageSource,
+    target: &dyn ImageTarget,
+    openers: &[&dyn PacketOpener],
+    recipients: &Recipients,
+    progress: &dyn Progress,
+) -> Result<Rebound, ImageError> {
+    let work = Rebinding {
+        source,
+        target,
+        openers,
+        wrappers: &recipients.wrappers()?,
+        moved: Mutex::default(),
+    };
+    let written = work.walk(progress).through(&work)?;
+    Ok(Rebound {
+        digest: Some(written.root),
+        layers: written.done.layers,
+        moved: work.into_moved(),
+    })
+}
+
+/// What [`rebind`] would do, as far as it can be told without reading layers. Nothing is written.
+///
+/// # Errors
+/// See [`ImageError`].
+pub fn preview_rebind(
+    source: &dyn ImageSource,
+    openers: &[&dyn PacketOpener],
+    recipients: &Recipients,
+) -> Result<Rebound, ImageError> {
+    let work = Rebinding {
+        source,
+        target: &Nowhere,
+        openers,
+        wrappers: &recipients.wrappers()?,
+        moved: Mutex::default(),
+    };
+    let checked = work.walk(&Silent).preview(&work)?;
+    Ok(Rebound {
+        digest: None,
+        layers: checked.layers,
+        moved: work.into_moved(),
+    })
+}
+
+struct Rebinding<'a> {
+    source: &'a dyn ImageSource,
+    target: &'a dyn ImageTarget,
+    openers: &'a [&'a dyn PacketOpener],
+    wrappers: &'a [Box<dyn PacketWrapper>],
+    moved: Mutex<Vec<Moved>>,
+}
+
+impl Work for Rebinding<'_> {
+    fn check(&self, manifest: &Manifest, config: &Config) -> Result<Checked, ImageError> {
+        let mut checked = Checked::default();
+        for (index, opened) in self.open(manifest)?.iter().enumerate() {
+            let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
+            checked.bytes = checked.bytes.saturating_add(layer.id.size);
+            content_check(
+                index,
+                layer,
+                opened.as_ref(),
+                config,
+                UnknownPacking::Refuse,
+            )?;
+            let Some(opened) = opened else {
+                checked.readable += 1;
+                continue;
+            };
+            checked.layers += 1;
+            let mismatch = match opened.check_place(index, layer, manifest, config) {
+                Ok(()) if opened.is_bound() => continue,
+                Ok(()) => None,
+                Err(ImageError::BoundElsewhere { source, .. }) => Some(source),
+                Err(error) => return Err(error),
+            };
+            self.note(manifest, index, mismatch);
+        }
+        if checked.layers == 0 {
+            return Err(ImageError::NotEncrypted);
+        }
+        Ok(checked)
+    }
+
+    fn convert(
+        &self,
+        run: &Run<'_>,
+        mut manifest: Manifest,
+        config: &Config,
+    ) -> Result<RawManifest, ImageError> {
+        let opened = self.open(&manifest)?;
+        parallel::for_each(run, manifest.layers.len(), |index| {
+            let opened = opened.get(index).and_then(Option::as_ref);
+            self.layer(run, &manifest, config, index, opened)
+        })?;
+        let mut rewritten = Vec::new();
+        for (index, opened) in opened.into_iter().enumerate() {
+            rewritten.push(match opened {
+                Some(opened) => Some(self.annotations(&manifest, config, index, opened)?),
+                None => None,
+            });
+        }
+        for (layer, annotations) in manifest.layers.iter_mut().zip(rewritten) {
+            let Some(annotations) = annotations else {
+                continue;
+            };
+            layer.strip_annotations(PREFIX)?;
+            for (name, value) in &annotations {
+                layer.annotate(name, value)?;
+            }
+        }
+        manifest.to_raw()
+    }
+
+    fn nothing(&self) -> ImageError {
+        ImageError::NotEncrypted
+    }
+}
+
+impl Rebinding<'_> {
+    fn walk<'w>(&'w self, progress: &'w dyn Progress) -> Walk<'w> {
+        Walk {
+            source: self.source,
+            target: self.target,
+            run: Run::new(progress),
+            platforms: &[],
+        }
+    }
+
+    fn into_moved(self) -> Vec<Moved> {
+        self.moved
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, manifest: &Manifest, index: usize, mismatch: Option<BindingMismatch>) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.push(Moved {
+            config: manifest.config.id.digest,
+            index,
+            mismatch,
+        });
+    }
+
+    /// The keys. What the former binding says of the bytes themselves must be true wherever they lie.
+    fn open(&self, manifest: &Manifest) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
+        let layers = manifest.layers.iter().enumerate();
+        layers
+            .map(|(index, layer)| {
+                if !media_type::is_encrypted(&layer.media_type) {
+                    return Ok(None);
+                }
+                let opened = OpenedLayer::open(index, layer, self.openers)?;
+                opened.check_descriptor(index, layer)?;
+                Ok(Some(opened))
+            })
+            .collect()
+    }
+
+    fn annotations(
+        &self,
+        manifest: &Manifest,
+        config: &Config,
+        index: usize,
+        opened: OpenedLayer,
+    ) -> Result<BTreeMap<String, String>, ImageError> {
+        let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
+        let place = Place {
+            manifest,
+            config,
+            index,
+        };
+        let binding = binding(&place, &layer.media_type, layer.id)?;
+        opened.rebind(index, binding, self.wrappers)
+    }
+
+    /// Carries the layer over as it is, and verifies what is inside.
+    fn layer(
+        &self,
+        run: &Run<'_>,
+        manifest: &Manifest,
+        config: &Config,
+        index: usize,
+        opened: Option<&OpenedLayer>,
+    ) -> Result<(), ImageError> {
+        let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
+        let mut content = content_check(index, layer, opened, config, UnknownPacking::Refuse)?;
+        let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
+        let held = self.target.holds(&layer.id).map_err(ImageError::Target)?;
+        let mut writer: Option<Box<dyn BlobWriter + '_>> = match held {
+            true => None,
+            false => Some(self.target.write_blob().map_err(ImageError::Target)?),
+        };
+        let (mut outside, mut inside) = (Hasher::new(), Hasher::new());
+        let mut stages: Vec<Stage<'_>> = vec![Box::new(|piece| {
+            outside.update(piece);
+            match &mut writer {
+                Some(writer) => writer.write(piece).map_err(ImageError::Target),
+                None => Ok(()),
+            }
+        })];
+        if let Some(opener) = &mut opener {
+            stages.push(opening(index, opener));
+        }
+        stages.push(Box::new(|piece| {
+            inside.update(piece);
+            match &mut content {
+                Some(content) => content.update(piece),
+                None => Ok(()),
+            }
+        }));
+        let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
+        run.carry(reader, stages)?;
+        if outside.finish() != layer.id {
+            let digest = layer.id.digest;
+            return Err(ImageError::WrongDigest { digest });
+        }
+        if let (Some(opener), Some(opened)) = (opener, opened) {
+            opened.verify(index, layer, opener, inside.finish().digest)?;
+        }
+        if let Some(content) = content {
+            content.verify()?;
+        }
+        match writer {
+            Some(writer) => writer.finish(&layer.id.digest).map_err(ImageError::Target),
+            None => Ok(()),
+        }
+    }
+}

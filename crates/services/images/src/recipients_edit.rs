@@ -1,0 +1,193 @@
+//! Recipients of an image that is encrypted: added and removed in its manifests, without a look at its layers.
+
+use estate::Digest;
+use oci_crypt::{KeyPacket, PacketOpener, PacketWrapper, media_type};
+
+use crate::config::Config;
+use crate::decrypt::{OpenedLayer, Unbound, open_all};
+use crate::error::ImageError;
+use crate::manifest::{Descriptor, Manifest, RawManifest};
+use crate::packets::{self, Selector};
+use crate::ports::{BlobId, BlobWriter, ImageSource, ImageTarget, PortError};
+use crate::recipients::Recipients;
+use crate::tree::{Role, Tree};
+
+/// Whether something is done, or only shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Plan {
+    /// It is done.
+    #[default]
+    Do,
+    /// It is worked out as far as nothing is written.
+    Show,
+}
+
+/// What is changed about the recipients of an image.
+#[derive(Default)]
+pub struct RecipientsEdit<'a> {
+    /// Who goes. Each must be somewhere.
+    pub remove: Vec<Selector>,
+    /// Who comes; needs a key that opens each layer.
+    pub add: Option<&'a Recipients>,
+    /// The keys.
+    pub openers: Vec<&'a dyn PacketOpener>,
+}
+
+/// What was changed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientsEdited {
+    /// Digest of what the name stood for.
+    pub former: Digest,
+    /// Digest of what it stands for now; of no meaning when it was only shown.
+    pub digest: Digest,
+    /// Encrypted layers, over all platforms.
+    pub layers: usize,
+    /// Packets that were added.
+    pub added: usize,
+    /// Packets, or recipients inside a packet, that were removed.
+    pub removed: usize,
+}
+
+/// Changes the recipients of the image in `source`, whose blobs must lie in `target` already: both are one place.
+/// Layers are neither read nor written; packets that nobody here understands stay byte for byte.
+///
+/// A key that was removed may have been kept by whoever had it: only [`crate::rekey`] makes it useless.
+///
+/// # Errors
+/// See [`ImageError`]. Nothing is published then.
+pub fn edit_recipients(
+    source: &dyn ImageSource,
+    target: &dyn ImageTarget,
+    edit: &RecipientsEdit<'_>,
+    plan: Plan,
+) -> Result<RecipientsEdited, ImageError> {
+    let wrappers = edit.add.map(Recipients::wrappers).transpose()?;
+    let mut editing = Editing {
+        source,
+        edit,
+        wrappers: wrappers.unwrap_or_default(),
+        removed: vec![0; edit.remove.len()],
+        layers: 0,
+        added: 0,
+    };
+    let target: &dyn ImageTarget = match plan {
+        Plan::Do => target,
+        Plan::Show => &Nowhere,
+    };
+    let tree = Tree::of(source, &[])?;
+    // Twice: nothing at all is written before all of it is known to work.
+    tree.rebuild(&Nowhere, &mut |manifest, role| editing.one(manifest, role))?;
+    editing.check()?;
+    editing.begin();
+    let rebuilt = tree.rebuild(target, &mut |manifest, role| editing.one(manifest, role))?;
+    if source.root().map_err(ImageError::Source)? != tree.root {
+        return Err(ImageError::ChangedMeanwhile);
+    }
+    target.publish(&rebuilt.root).map_err(ImageError::Target)?;
+    Ok(RecipientsEdited {
+        former: tree.root.id().digest,
+        digest: rebuilt.root.id().digest,
+        layers: editing.layers,
+        added: editing.added,
+        removed: editing.removed.iter().sum(),
+    })
+}
+
+struct Editing<'a> {
+    source: &'a dyn ImageSource,
+    edit: &'a RecipientsEdit<'a>,
+    wrappers: Vec<Box<dyn PacketWrapper>>,
+    /// For each selector.
+    removed: Vec<usize>,
+    layers: usize,
+    added: usize,
+}
+
+impl Editing<'_> {
+    fn begin(&mut self) {
+        self.removed.fill(0);
+        self.layers = 0;
+        self.added = 0;
+    }
+
+    fn check(&self) -> Result<(), ImageError> {
+        if self.layers == 0 {
+            return Err(ImageError::NotEncrypted);
+        }
+        let mut counted = self.edit.remove.iter().zip(&self.removed);
+        match counted.find(|(_, removed)| **removed == 0) {
+            Some((selector, _)) => Err(ImageError::NoSuchRecipient {
+                selector: selector.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn one(
+        &mut self,
+        mut manifest: Manifest,
+        role: Role,
+    ) -> Result<Option<RawManifest>, ImageError> {
+        let encrypted = |layer: &Descriptor| media_type::is_encrypted(&layer.media_type);
+        if role == Role::Beside || !manifest.layers.iter().any(encrypted) {
+            return Ok(None);
+        }
+        let packets = self.new_packets(&manifest)?;
+        for (index, (layer, new)) in manifest.layers.iter_mut().zip(packets).enumerate() {
+            if !encrypted(layer) {
+                continue;
+            }
+            self.layers += 1;
+            packets::remove(layer, &self.edit.remove, &mut self.removed)?;
+            packets::add(layer, &new)?;
+            self.added += new.len();
+            packets::check(index, layer)?;
+        }
+        manifest.to_raw().map(Some)
+    }
+
+    /// The packets for those who come, for each layer; the bindings stay true, since all that they name stays.
+    fn new_packets(&self, manifest: &Manifest) -> Result<Vec<Vec<KeyPacket>>, ImageError> {
+        if self.wrappers.is_empty() {
+            return Ok(vec![Vec::new(); manifest.layers.len()]);
+        }
+        let config = Config::fetch(self.source, manifest)?;
+        let opened = open_all(manifest, &config, &self.edit.openers, Unbound::Accept)?;
+        let wrap = |(index, opened): (usize, Option<OpenedLayer>)| match opened {
+            None => Ok(Vec::new()),
+            Some(opened) => opened.wrap(index, &self.wrappers),
+        };
+        opened.into_iter().enumerate().map(wrap).collect()
+    }
+}
+
+/// Takes everything and keeps nothing.
+pub(crate) struct Nowhere;
+
+impl ImageTarget for Nowhere {
+    fn holds(&self, _id: &BlobId) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
+    fn write_blob(&self) -> Result<Box<dyn BlobWriter + '_>, PortError> {
+        Ok(Box::new(Self))
+    }
+
+    fn write_manifest(&self, _manifest: &RawManifest) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn publish(&self, _root: &RawManifest) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+impl BlobWriter for Nowhere {
+    fn write(&mut self, _bytes: &[u8]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _digest: &Digest) -> Result<(), PortError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! New keys for an image that is encrypted: whoever had a former key, or kept one, has nothing that opens the new image.
+
+use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, SystemRandomness, media_type};
+
+use crate::config::Config;
+use crate::decrypt::{ContentCheck, DecryptOptions, OpenedLayer, content_check, open_all, opening};
+use crate::encrypt::{Place, Preview, Sealed, sealing};
+use crate::error::ImageError;
+use crate::hash::Hasher;
+use crate::manifest::{Manifest, RawManifest};
+use crate::parallel;
+use crate::pipeline::{Run, Stage};
+use crate::ports::{ImageSource, ImageTarget};
+use crate::progress::{Progress, Silent};
+use crate::recipients::Recipients;
+use crate::recipients_edit::Nowhere;
+use crate::select::Platform;
+use crate::walk::{Checked, Walk, Work};
+
+/// How an image gets new keys.
+#[derive(Default)]
+pub struct RekeyOptions<'a> {
+    /// The present keys.
+    pub openers: Vec<&'a dyn PacketOpener>,
+    /// Which platforms. The others are left out.
+    pub platforms: Vec<Platform>,
+    /// What is done where something can't be checked. A layer without a binding gets one.
+    pub checks: DecryptOptions,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rekeyed {
+    /// Digest of the manifest or index that the target's name now stands for.
+    pub digest: estate::Digest,
+    /// Layers with new keys, over all platforms.
+    pub layers: usize,
+    /// Layers that were readable before, and still are.
+    pub readable_layers: usize,
+}
+
+/// Encrypts every encrypted layer in `source` again, with a new key and for `recipients` alone. All that is verified at
+/// decryption is verified here; no plain byte leaves memory.
+///
+/// # Errors
+/// See [`ImageError`]. Nothing is published then.
+pub fn rekey(
+    source: &dyn ImageSource,
+    target: &dyn ImageTarget,
+    recipients: &Recipients,
+    options: &RekeyOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<Rekeyed, ImageError> {
+    let work = Rekeying {
+        source,
+        target,
+        wrappers: &recipients.wrappers()?,
+        options,
+    };
+    let written = work.walk(progress).through(&work)?;
+    Ok(Rekeyed {
+        digest: written.root,
+        layers: written.done.layers,
+        readable_layers: written.done.readable,
+    })
+}
+
+/// What [`rekey`] would do, as far as it can be told without reading layers. Nothing is written.
+///
+/// # Errors
+/// See [`ImageError`].
+pub fn preview_rekey(
+    source: &dyn ImageSource,
+    recipients: &Recipients,
+    options: &RekeyOptions<'_>,
+) -> Result<Preview, ImageError> {
+    let work = Rekeying {
+        source,
+        target: &Nowhere,
+        wrappers: &recipients.wrappers()?,
+        options,
+    };
+    work.walk(&Silent).preview(&work).map(Preview::of)
+}
+
+struct Rekeying<'a> {
+    source: &'a dyn ImageSource,
+    target: &'a dyn ImageTarget,
+    wrappers: &'a [Box<dyn PacketWrapper>],
+    options: &'a RekeyOptions<'a>,
+}
+
+impl Work for Rekeying<'_> {
+    fn check(&self, manifest: &Manifest, config: &Config) -> Result<Checked, ImageError> {
+        let opened = self.open(manifest, config)?;
+        let mut checked = Checked::default();
+        for (index, opened) in opened.iter().enumerate() {
+            self.content_check(manifest, config, index, opened.as_ref())?;
+            match opened {
+                Some(_) => checked.layers += 1,
+                None => checked.readable += 1,
+            }
+        }
+        let sizes = manifest.layers.iter().map(|layer| layer.id.size);
+        checked.bytes = sizes.fold(0, u64::saturating_add);
+        // As at decryption: somebody may have put a readable image in the place of the encrypted.
+        if checked.layers == 0 {
+            return Err(ImageError::NotEncrypted);
+        }
+        Ok(checked)
+    }
+
+    fn convert(
+        &self,
+        run: &Run<'_>,
+        mut manifest: Manifest,
+        config: &Config,
+    ) -> Result<RawManifest, ImageError> {
+        let opened = self.open(&manifest, config)?;
+        let sealed = parallel::for_each(run, manifest.layers.len(), |index| {
+            let opened = opened.get(index).and_then(Option::as_ref);
+            self.layer(run, &manifest, config, index, opened)
+        })?;
+        for (layer, sealed) in manifest.layers.iter_mut().zip(sealed) {
+            if let Some(sealed) = sealed {
+                sealed.describe(layer)?;
+            }
+        }
+        manifest.to_raw()
+    }
+
+    fn nothing(&self) -> ImageError {
+        ImageError::NotEncrypted
+    }
+}
+
+impl Rekeying<'_> {
+    fn walk<'w>(&'w self, progress: &'w dyn Progress) -> Walk<'w> {
+        Walk {
+            source: self.source,
+            target: self.target,
+            run: Run::new(progress),
+            platforms: &self.options.platforms,
+        }
+    }
+
+    fn open(
+        &self,
+        manifest: &Manifest,
+        config: &Config,
+    ) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
+        let unbound = self.options.checks.unbound;
+        open_all(manifest, config, &self.options.openers, unbound)
+    }
+
+    fn content_check(
+        &self,
+        manifest: &Manifest,
+        config: &Config,
+        index: usize,
+        opened: Option<&OpenedLayer>,
+    ) -> Result<Option<ContentCheck>, ImageError> {
+        let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
+        let unknown = self.options.checks.unknown_packing;
+        content_check(index, layer, opened, config, unknown)
+    }
+
+    /// Decrypts, checks and encrypts one layer, piece by piece; it gets its name when all of it was verified.
+    fn layer(
+        &self,
+        run: &Run<'_>,
+        manifest: &Manifest,
+        config: &Config,
+        index: usize,
+        opened: Option<&OpenedLayer>,
+    ) -> Result<Option<Sealed>, ImageError> {
+        let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
+        let mut content = self.content_check(manifest, config, index, opened)?;
+        let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
+        let mut sealer = match opened {
+            Some(_) => Some(
+                LayerSealer::new(&mut SystemRandomness).map_err(|_| ImageError::NoRandomness)?,
+            ),
+            None => None,
+        };
+        let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
+        let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
+        let mut plain = Hasher::new();
+        let mut stages: Vec<Stage<'_>> = Vec::new();
+        if let Some(opener) = &mut opener {
+            stages.push(opening(index, opener));
+        }
+        stages.push(Box::new(|piece| {
+            plain.update(piece);
+            Ok(())
+        }));
+        if let Some(content) = &mut content {
+            stages.push(Box::new(|piece| content.update(piece)));
+        }
+        if let Some(sealer) = &mut sealer {
+            stages.push(sealing(index, sealer));
+        }
+        stages.push(Box::new(|piece| {
+            writer.write(piece).map_err(ImageError::Target)
+        }));
+        run.carry(reader, stages)?;
+        let plain = plain.finish();
+        match (opener, opened) {
+            (Some(opener), Some(opened)) => opened.verify(index, layer, opener, plain.digest)?,
+            _ if plain != layer.id => {
+                let digest = layer.id.digest;
+                return Err(ImageError::WrongDigest { digest });
+            }
+            _ => {}
+        }
+        if let Some(content) = content {
+            content.verify()?;
+        }
+        let (Some(sealer), Some(opened)) = (sealer, opened) else {
+            writer
+                .finish(&layer.id.digest)
+                .map_err(ImageError::Target)?;
+            return Ok(None);
+        };
+        let place = Place {
+            manifest,
+            config,
+            index,
+        };
+        // OCI's name for the type; one that is not known here keeps its own.
+        let media_type =
+            media_type::encrypted(&opened.plain_type).unwrap_or_else(|_| layer.media_type.clone());
+        let sealed = Sealed::of(
+            sealer.finish(),
+            plain.digest,
+            &media_type,
+            &place,
+            self.wrappers,
+        )?;
+        writer
+            .finish(&sealed.id.digest)
+            .map_err(ImageError::Target)?;
+        Ok(Some(sealed))
+    }
+}
