@@ -13,8 +13,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use images::{
-    Binding, DecryptOptions, ImageReport, LayerReport, Progress, RecipientReport, Recipients,
-    Unbound, UnknownPacking,
+    Binding, CertificateReport, DecryptOptions, ImageReport, LayerReport, Progress,
+    RecipientReport, Recipients, Unbound, UnknownPacking,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use oci_crypt::PacketOpener;
@@ -297,7 +297,9 @@ fn show_layer(layer: &LayerReport) {
     );
     for recipient in &layer.recipients {
         match recipient {
-            RecipientReport::Jwe { .. } => println!("          opens: holders of private keys (jwe)"),
+            RecipientReport::Jwe { .. } => {
+                println!("          opens: holders of private keys (jwe)")
+            }
             RecipientReport::Bailiwick {
                 authority,
                 image,
@@ -305,6 +307,21 @@ fn show_layer(layer: &LayerReport) {
                 ..
             } => {
                 println!("          opens: {authority} by policy for `{image}` ({suite})");
+            }
+            RecipientReport::Pkcs7 { certificates } if certificates.is_empty() => {
+                println!("          opens: a packet that can't be read (pkcs7)");
+            }
+            RecipientReport::Pkcs7 { certificates } => {
+                for CertificateReport { issuer, serial } in certificates {
+                    println!(
+                        "          opens: holder of certificate {serial} of `{issuer}` (pkcs7)"
+                    );
+                }
+            }
+            RecipientReport::ConfidentialContainers { key, keeper, .. } => {
+                println!(
+                    "          opens: whom `{keeper}` gives `{key}` (confidential containers)"
+                );
             }
             RecipientReport::Other { name } => {
                 println!("          opens: `{name}` (not read here)")

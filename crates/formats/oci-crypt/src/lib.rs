@@ -26,6 +26,8 @@ pub use layer::{
 };
 pub use options::{CIPHER, LayerKey, OptionsError, PrivateOptions, PublicOptions};
 pub use packet::{
-    BailiwickOpener, BailiwickPacket, BailiwickWrapper, Foreign, JweOpener, JweWrapper, KeyId,
-    KeyPacket, KeyRecord, Opening, PacketError, PacketOpener, PacketWrapper, Scheme, WrapError,
+    BailiwickOpener, BailiwickPacket, BailiwickWrapper, Certificate, CertificateError, CocoKey,
+    CocoKeyError, CocoOpener, CocoPacket, CocoVersion, CocoWrapper, Foreign, IssuerAndSerial,
+    JweOpener, JweWrapper, KeyId, KeyPacket, KeyRecord, MAX_CERTIFICATE_LEN, Opening, PacketError,
+    PacketOpener, PacketWrapper, Pkcs7Opener, Pkcs7Wrapper, Scheme, WrapError, pkcs7_recipients,
 };

@@ -6,10 +6,17 @@ use std::str::FromStr;
 use crate::options::{OptionsError, PrivateOptions};
 
 mod bailiwick;
+mod coco;
 mod jwe;
+mod pkcs7;
 
 pub use bailiwick::{BailiwickOpener, BailiwickPacket, BailiwickWrapper, KeyId, KeyRecord};
+pub use coco::{CocoKey, CocoKeyError, CocoOpener, CocoPacket, CocoVersion, CocoWrapper};
 pub use jwe::{JweOpener, JweWrapper};
+pub use pkcs7::{
+    Certificate, CertificateError, IssuerAndSerial, MAX_CERTIFICATE_LEN, Pkcs7Opener, Pkcs7Wrapper,
+    pkcs7_recipients,
+};
 
 /// How a packet is wrapped; the end of its annotation's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +25,10 @@ pub struct Scheme(String);
 impl Scheme {
     /// The scheme of ocicrypt's JWE packets.
     pub const JWE: &'static str = "jwe";
+    /// The scheme of ocicrypt's PKCS#7 packets.
+    pub const PKCS7: &'static str = "pkcs7";
+    /// The scheme under which guests of Confidential Containers look for their packets.
+    pub const ATTESTATION_AGENT: &'static str = "provider.attestation-agent";
     /// The scheme of our own packets.
     pub const BAILIWICK: &'static str = "provider.bailiwick";
 
@@ -50,9 +61,12 @@ impl FromStr for Scheme {
 pub enum KeyPacket {
     /// A JWE in JSON or compact form, for one or more recipients.
     Jwe(Vec<u8>),
+    /// DER of a PKCS#7 EnvelopedData, for one or more recipients.
+    Pkcs7(Vec<u8>),
     /// Ours.
     Bailiwick(BailiwickPacket),
-    /// A scheme that is not opened here. It is kept as it is.
+    /// A scheme that is not read here, or that of a key provider: Confidential Containers' are among these. It is kept as
+    /// it is.
     Foreign(Foreign),
 }
 
@@ -70,6 +84,7 @@ impl KeyPacket {
     pub fn parse(scheme: &Scheme, bytes: Vec<u8>) -> Result<Self, PacketError> {
         match scheme.as_str() {
             Scheme::JWE => Ok(Self::Jwe(bytes)),
+            Scheme::PKCS7 => Ok(Self::Pkcs7(bytes)),
             Scheme::BAILIWICK => BailiwickPacket::parse(&bytes).map(Self::Bailiwick),
             _ => Ok(Self::Foreign(Foreign {
                 scheme: scheme.clone(),
@@ -81,7 +96,7 @@ impl KeyPacket {
     /// The bytes of one element of an annotation.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::Jwe(bytes) => bytes.clone(),
+            Self::Jwe(bytes) | Self::Pkcs7(bytes) => bytes.clone(),
             Self::Bailiwick(packet) => packet.to_bytes(),
             Self::Foreign(foreign) => foreign.bytes.clone(),
         }
@@ -91,6 +106,7 @@ impl KeyPacket {
     pub fn scheme(&self) -> Scheme {
         match self {
             Self::Jwe(_) => Scheme(Scheme::JWE.to_owned()),
+            Self::Pkcs7(_) => Scheme(Scheme::PKCS7.to_owned()),
             Self::Bailiwick(_) => Scheme(Scheme::BAILIWICK.to_owned()),
             Self::Foreign(foreign) => foreign.scheme.clone(),
         }
@@ -101,6 +117,11 @@ impl KeyPacket {
 pub trait PacketOpener: Send + Sync {
     /// Tries the packet.
     fn open(&self, packet: &KeyPacket) -> Opening;
+
+    /// Tells of packets that may be tried soon. Whoever waits on others for an answer can then ask for all at once.
+    fn expect(&self, packets: &[KeyPacket]) {
+        let _ = packets;
+    }
 }
 
 /// What came of trying a packet. "Not mine" is an answer, not an error: the next opener is asked.
@@ -159,12 +180,35 @@ pub enum PacketError {
         #[source]
         source: jose::jwe::DecryptError,
     },
+    /// Fault: whoever made the packet, with something that is not read here.
+    #[error("packet uses {what} `{found}`, which is not read")]
+    Unsupported {
+        /// What for.
+        what: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// Fault: whoever made or altered the packet. It does not say more, lest it be an oracle.
+    #[error("PKCS#7 packet did not open")]
+    Pkcs7,
+    /// Fault: whoever made or altered the packet, or the key is another one of the same name.
+    #[error("packet of Confidential Containers did not open")]
+    Coco,
     /// Fault: whoever made or altered the packet.
     #[error("HPKE packet did not open")]
     Hpke {
         /// What came of it.
         #[source]
         source: hpke_xwing::OpenError,
+    },
+    /// Fault: the key service or the way to it; it is named by whoever asked it, above this crate.
+    #[error("key service `{service}` did not open the packet")]
+    Service {
+        /// Its name.
+        service: String,
+        /// What came of it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Fault: whoever encrypted; the packet opened and held something else than layer options.
     #[error("packet holds no acceptable layer options")]
@@ -186,12 +230,27 @@ pub enum WrapError {
         #[source]
         source: jose::jwe::EncryptError,
     },
+    /// Fault: the caller, who named no recipient, or this machine.
+    #[error("no PKCS#7 packet could be made")]
+    Pkcs7,
+    /// Fault: this machine.
+    #[error("no packet of Confidential Containers could be made")]
+    Coco,
     /// Fault: whoever published the key.
     #[error("no HPKE packet could be made")]
     Hpke {
         /// What came of it.
         #[source]
         source: hpke_xwing::SealError,
+    },
+    /// Fault: the key service or the way to it; it is named by whoever asked it, above this crate.
+    #[error("key service `{service}` made no packet")]
+    Service {
+        /// Its name.
+        service: String,
+        /// What came of it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Fault: the caller; authority or resource is empty, too long or has control characters.
     #[error("{member} cannot stand in a packet")]

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use estate::Digest;
-use oci_crypt::{KeyPacket, LayerAnnotations, PacketOpener, media_type};
+use oci_crypt::{
+    CocoPacket, IssuerAndSerial, KeyPacket, LayerAnnotations, PacketOpener, media_type,
+    pkcs7_recipients,
+};
 use serde::Serialize;
 
 use crate::config::{Config, Public};
@@ -101,6 +104,20 @@ pub enum RecipientReport {
         /// How the key was wrapped.
         suite: String,
     },
+    /// Holders of the private keys of certificates.
+    Pkcs7 {
+        /// One for each of them; none where the packet can't be read.
+        certificates: Vec<CertificateReport>,
+    },
+    /// Guests of Confidential Containers whom a key broker gives a key.
+    ConfidentialContainers {
+        /// The packet's scheme.
+        name: String,
+        /// The key's name.
+        key: String,
+        /// Who keeps it.
+        keeper: String,
+    },
     /// A scheme that is not read here.
     Other {
         /// Its name.
@@ -118,6 +135,25 @@ pub struct JweKeyReport {
     /// The id of his key, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+}
+
+/// How a packet names a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReport {
+    /// The name of whoever issued it.
+    pub issuer: String,
+    /// Its serial number, in hexadecimal digits.
+    pub serial: String,
+}
+
+impl From<IssuerAndSerial> for CertificateReport {
+    fn from(name: IssuerAndSerial) -> Self {
+        Self {
+            issuer: name.issuer(),
+            serial: name.serial(),
+        }
+    }
 }
 
 /// What the configuration tells everybody.
@@ -237,8 +273,22 @@ fn recipient(packet: &KeyPacket) -> RecipientReport {
             key: packet.key_id().to_string(),
             suite: packet.suite().to_owned(),
         },
-        other => RecipientReport::Other {
-            name: other.scheme().to_string(),
+        KeyPacket::Pkcs7(bytes) => RecipientReport::Pkcs7 {
+            certificates: pkcs7_recipients(bytes)
+                .unwrap_or_default()
+                .into_iter()
+                .map(CertificateReport::from)
+                .collect(),
+        },
+        KeyPacket::Foreign(foreign) => match CocoPacket::of(foreign) {
+            Some(packet) => RecipientReport::ConfidentialContainers {
+                name: foreign.scheme.to_string(),
+                key: packet.key_id().to_owned(),
+                keeper: packet.provider().to_owned(),
+            },
+            None => RecipientReport::Other {
+                name: foreign.scheme.to_string(),
+            },
         },
     }
 }

@@ -36,7 +36,8 @@ pub use encrypt::{EncryptOptions, Encrypted, Preview, encrypt, encrypt_with, pre
 pub use error::{ImageError, Kind};
 pub use identify::{Identified, identify};
 pub use inspect::{
-    Binding, ImageReport, JweKeyReport, LayerReport, PublicReport, RecipientReport, Report, inspect,
+    Binding, CertificateReport, ImageReport, JweKeyReport, LayerReport, PublicReport,
+    RecipientReport, Report, inspect,
 };
 pub use json::RawObject;
 pub use manifest::RawManifest;

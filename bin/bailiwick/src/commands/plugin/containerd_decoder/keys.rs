@@ -92,7 +92,7 @@ impl KeySource for AgentKeys {
     ) -> Result<Option<LayerSecret>, Refusal> {
         match packet {
             KeyPacket::Bailiwick(packet) => self.ask(packet, layer).map(Some),
-            KeyPacket::Jwe(_) | KeyPacket::Foreign(_) => Ok(None),
+            KeyPacket::Jwe(_) | KeyPacket::Pkcs7(_) | KeyPacket::Foreign(_) => Ok(None),
         }
     }
 }
