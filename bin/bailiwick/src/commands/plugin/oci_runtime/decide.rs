@@ -217,13 +217,14 @@ impl<'a> Gate<'a> {
             .or_else(|| bundle_of(runc_root, &container.id));
         let gatedness = self.gatedness_now(created.as_ref(), bundle.as_deref())?;
         let what = touch(name, argv.clone());
+        // First: a probe is no hand, whether anything is held yet or not.
+        if marks.held()?.allows(&argv) && likeness.holds(bundle.as_deref()) {
+            return Ok(());
+        }
         if gatedness == Gatedness::NotGated && free(&marks, &what)? {
             return Ok(());
         }
         let may_be_probe = likeness.holds(bundle.as_deref());
-        if may_be_probe && marks.held()?.allows(&argv) {
-            return Ok(());
-        }
         let gated = match gatedness {
             Gatedness::Gated(chains) => chains,
             Gatedness::NotGated | Gatedness::CannotTell => Vec::new(),
