@@ -583,6 +583,16 @@ fn doctor_finds_what_is_wrong_and_sets_the_handlers_right() {
     assert_eq!(unasked.status.code(), Some(2));
     assert_eq!(fs::read_to_string(&config).unwrap(), "version = 2\n");
 
+    // A gate that would refuse everything is put before no container.
+    let ready = fs::read(scene.at("bailiwick-runc.toml")).unwrap();
+    fs::write(scene.at("bailiwick-runc.toml"), "runtime = 1").unwrap();
+    let unready = doctor(&["--fix", "--yes"]);
+    assert_eq!(unready.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unready.stderr);
+    assert!(said.contains("no container would start"), "{said}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), "version = 2\n");
+    fs::write(scene.at("bailiwick-runc.toml"), ready).unwrap();
+
     let fixed = doctor(&["--fix", "--yes"]);
     let said = String::from_utf8_lossy(&fixed.stderr);
     assert!(
