@@ -17,7 +17,7 @@ use crate::pipeline::{Run, Stage};
 use crate::ports::{BlobId, ImageSource, ImageTarget};
 use crate::progress::Progress;
 use crate::walk::{Checked, Walk, Work};
-pub(crate) use key::{OpenedLayer, open_all};
+pub(crate) use key::{OpenedLayer, announce, open_all};
 
 /// What is done where something can't be checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

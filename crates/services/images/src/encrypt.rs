@@ -23,6 +23,7 @@ use crate::progress::{Progress, Silent};
 use crate::recipients::Recipients;
 use crate::recipients_edit::Nowhere;
 use crate::select::{LayerChoice, Platform};
+use crate::services::not_sealed;
 use crate::walk::{Checked, Walk, Work};
 
 /// What was written.
@@ -359,7 +360,7 @@ impl Sealed {
         let (public, private) = finished.into_options(to_format(plain), bound);
         let wrappers: Vec<&dyn PacketWrapper> = wrappers.iter().map(|wrapper| &**wrapper).collect();
         let annotations = seal_annotations(&public, &private, &wrappers)
-            .map_err(|source| ImageError::Seal { index, source })?;
+            .map_err(|error| not_sealed(index, error))?;
         Ok(Self {
             media_type: media_type.to_owned(),
             id,

@@ -175,6 +175,16 @@ pub enum ImageError {
         /// The layer, 0 at the bottom.
         index: usize,
     },
+    /// Fault: the key service, or the way to it.
+    #[error("key service `{service}` did not do its part for layer {index}")]
+    KeyService {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// The service's name.
+        service: String,
+        /// What came of it.
+        source: PortError,
+    },
     /// Fault: whoever produced or altered the image.
     #[error("the key of layer {index} could not be opened")]
     Open {
@@ -239,6 +249,7 @@ impl ImageError {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Source(error) | Self::Target(error) => error.kind(),
+            Self::KeyService { source, .. } => source.kind(),
             Self::MediaType { .. }
             | Self::NothingToEncrypt
             | Self::NoRecipient

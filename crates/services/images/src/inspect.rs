@@ -10,7 +10,7 @@ use oci_crypt::{
 use serde::Serialize;
 
 use crate::config::{Config, Public};
-use crate::decrypt::OpenedLayer;
+use crate::decrypt::{OpenedLayer, announce};
 use crate::error::ImageError;
 use crate::jwe_recipients;
 use crate::manifest::{Descriptor, Manifest};
@@ -201,6 +201,7 @@ fn image(
     openers: &[&dyn PacketOpener],
 ) -> Result<ImageReport, ImageError> {
     let config = Config::fetch(source, manifest)?;
+    announce(manifest, openers)?;
     let layers = manifest.layers.iter().enumerate();
     Ok(ImageReport {
         platform,

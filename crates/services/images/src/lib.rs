@@ -23,6 +23,7 @@ mod ports;
 mod progress;
 mod rebind;
 mod recipients;
+mod services;
 mod recipients_edit;
 mod rekey;
 mod select;
@@ -43,11 +44,13 @@ pub use json::RawObject;
 pub use manifest::RawManifest;
 pub use packets::{Selector, SelectorError};
 pub use ports::{
-    BlobId, BlobReader, BlobWriter, ImageSource, ImageTarget, MANIFEST_LIMIT, PortError,
+    BlobId, BlobReader, BlobWriter, Configured, ImageSource, ImageTarget, KeyService,
+    MANIFEST_LIMIT, PortError,
 };
 pub use progress::{Progress, Silent};
 pub use rebind::{Moved, Rebound, preview_rebind, rebind};
 pub use recipients::{RecipientError, Recipients, opener_of_key_files};
+pub use services::{ServiceKey, ServiceOpener};
 pub use recipients_edit::{Plan, RecipientsEdit, RecipientsEdited, edit_recipients};
 pub use rekey::{RekeyOptions, Rekeyed, preview_rekey, rekey};
 pub use select::{LayerChoice, Platform, PlatformError};

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use estate::Digest;
+use zeroize::Zeroizing;
 
 use crate::error::Kind;
 use crate::manifest::RawManifest;
@@ -80,6 +82,36 @@ pub trait BlobWriter: Send {
     /// # Errors
     /// When it could not be stored, or the target computed another digest.
     fn finish(self: Box<Self>, digest: &Digest) -> Result<(), PortError>;
+}
+
+/// A service elsewhere that wraps and opens the keys of layers, such as a key provider of ocicrypt.
+///
+/// Calls block; this room makes those for the layers of an image at the same time. A service that nobody configured is
+/// [`Configured::No`] where services are looked up, and its packets are left to others.
+pub trait KeyService: Send + Sync {
+    /// Its name: the packets it makes stand in `keys.provider.NAME`.
+    fn name(&self) -> &str;
+
+    /// Wraps the private options of a layer. `arguments` are what the caller wrote behind the service's name.
+    ///
+    /// # Errors
+    /// When the service refuses or does not answer, or its answer is no packet.
+    fn wrap(&self, arguments: &[String], options: &[u8]) -> Result<Vec<u8>, PortError>;
+
+    /// Opens a packet; `arguments` are what the caller wrote for this service, often nothing. What comes out is not trusted:
+    /// it is parsed as layer options, or refused.
+    ///
+    /// # Errors
+    /// When the service refuses or does not answer, or its answer holds no options.
+    fn unwrap(&self, arguments: &[String], packet: &[u8]) -> Result<Zeroizing<Vec<u8>>, PortError>;
+}
+
+/// Whether there is a key service of some name.
+pub enum Configured {
+    /// Nobody configured one: it can't be a recipient, and its packets are for others.
+    No,
+    /// It is this one.
+    Yes(Arc<dyn KeyService>),
 }
 
 /// Digest and size of some bytes.

@@ -7,7 +7,7 @@ use estate::Digest;
 use oci_crypt::{BindingMismatch, PREFIX, PacketOpener, PacketWrapper, media_type};
 
 use crate::config::Config;
-use crate::decrypt::{OpenedLayer, UnknownPacking, content_check, opening};
+use crate::decrypt::{OpenedLayer, UnknownPacking, announce, content_check, opening};
 use crate::encrypt::{Place, binding};
 use crate::error::ImageError;
 use crate::hash::Hasher;
@@ -199,6 +199,7 @@ impl Rebinding<'_> {
 
     /// The keys. What the former binding says of the bytes themselves must be true wherever they lie.
     fn open(&self, manifest: &Manifest) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
+        announce(manifest, self.openers)?;
         let layers = manifest.layers.iter().enumerate();
         layers
             .map(|(index, layer)| {

@@ -1,5 +1,7 @@
 //! For whom an image is encrypted, and with which keys it is opened.
 
+use std::sync::Arc;
+
 use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 use estate::Timestamp;
 use jose::JwkError;
@@ -8,12 +10,15 @@ use jose::key_file::{self, KeyFileError};
 use oci_crypt::{BailiwickWrapper, JweOpener, JweWrapper, PacketWrapper};
 
 use crate::error::{ImageError, Kind};
+use crate::ports::KeyService;
+use crate::services::ServiceWrapper;
 
 /// The recipients of an image: public keys of people, and authorities that release keys to attested nodes.
 #[derive(Default)]
 pub struct Recipients {
     jwe: Vec<EncryptionKey>,
     authorities: Vec<BailiwickWrapper>,
+    services: Vec<ServiceWrapper>,
 }
 
 /// Why somebody can't be a recipient, or a key can't open anything.
@@ -95,6 +100,22 @@ impl Recipients {
         Ok(())
     }
 
+    /// Adds a key service, with what the caller wrote behind its name (`provider:NAME:ARGUMENTS`). A service that is named
+    /// twice is asked once, with both arguments, as other tools do.
+    pub fn add_service(&mut self, service: Arc<dyn KeyService>, arguments: &str) {
+        let known = self
+            .services
+            .iter_mut()
+            .find(|known| known.service.name() == service.name());
+        match known {
+            Some(known) => known.arguments.push(arguments.to_owned()),
+            None => self.services.push(ServiceWrapper {
+                service,
+                arguments: vec![arguments.to_owned()],
+            }),
+        }
+    }
+
     /// All holders of public keys share one packet, as other tools write and expect it; each authority has its own.
     pub(crate) fn wrappers(&self) -> Result<Vec<Box<dyn PacketWrapper>>, ImageError> {
         let mut wrappers: Vec<Box<dyn PacketWrapper>> = Vec::new();
@@ -103,6 +124,9 @@ impl Recipients {
         }
         for authority in &self.authorities {
             wrappers.push(Box::new(authority.clone()));
+        }
+        for service in &self.services {
+            wrappers.push(Box::new(service.clone()));
         }
         if wrappers.is_empty() {
             return Err(ImageError::NoRecipient);

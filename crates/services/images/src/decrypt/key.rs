@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use estate::Digest;
 use oci_crypt::{
-    Binding, Bound, KeyPacket, LayerOpener, OpenError, PacketOpener, PacketWrapper, PrivateOptions,
-    PublicOptions, SealError, SeenDescriptor, SeenPlace, media_type, open_layer_key,
-    seal_annotations,
+    Binding, Bound, KeyPacket, LayerAnnotations, LayerOpener, PacketOpener, PacketWrapper,
+    PrivateOptions, PublicOptions, SealError, SeenDescriptor, SeenPlace, media_type,
+    open_layer_key, seal_annotations,
 };
 
 use super::Unbound;
@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::encrypt::to_format;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, Manifest};
+use crate::services::{not_opened, not_sealed};
 
 /// A layer whose key was opened and whose binding, if there is one, holds.
 pub(crate) struct OpenedLayer {
@@ -30,6 +31,7 @@ pub(crate) fn open_all(
     openers: &[&dyn PacketOpener],
     unbound: Unbound,
 ) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
+    announce(manifest, openers)?;
     let layers = manifest.layers.iter().enumerate();
     let opened: Vec<Option<OpenedLayer>> = layers
         .map(|(index, layer)| {
@@ -53,6 +55,24 @@ pub(crate) fn open_all(
     }
 }
 
+/// Tells the openers of all packets of the image. What is wrong with a layer's annotations is said when it is opened.
+pub(crate) fn announce(
+    manifest: &Manifest,
+    openers: &[&dyn PacketOpener],
+) -> Result<(), ImageError> {
+    let mut packets = Vec::new();
+    for layer in &manifest.layers {
+        let annotations: BTreeMap<String, String> = layer.annotations()?.into_iter().collect();
+        if media_type::is_encrypted(&layer.media_type)
+            && let Ok(annotations) = LayerAnnotations::parse(&annotations)
+        {
+            packets.extend_from_slice(annotations.packets());
+        }
+    }
+    openers.iter().for_each(|opener| opener.expect(&packets));
+    Ok(())
+}
+
 impl OpenedLayer {
     /// Opens the key, and compares nothing yet.
     pub(crate) fn open(
@@ -61,12 +81,8 @@ impl OpenedLayer {
         openers: &[&dyn PacketOpener],
     ) -> Result<Self, ImageError> {
         let annotations: BTreeMap<String, String> = layer.annotations()?.into_iter().collect();
-        let (private, public) = open_layer_key(&index.to_string(), &annotations, openers).map_err(
-            |source| match source {
-                OpenError::NoKey { .. } => ImageError::NoKey { index },
-                source => ImageError::Open { index, source },
-            },
-        )?;
+        let (private, public) = open_layer_key(&index.to_string(), &annotations, openers)
+            .map_err(|error| not_opened(index, error))?;
         let plain_type = media_type::plain(&layer.media_type)
             .map_err(|source| ImageError::MediaType { index, source })?;
         Ok(Self {
@@ -135,7 +151,7 @@ impl OpenedLayer {
     ) -> Result<BTreeMap<String, String>, ImageError> {
         let wrappers: Vec<&dyn PacketWrapper> = wrappers.iter().map(|wrapper| &**wrapper).collect();
         seal_annotations(&self.public, &self.private.rebound(binding), &wrappers)
-            .map_err(|source| ImageError::Seal { index, source })
+            .map_err(|error| not_sealed(index, error))
     }
 
     /// Packets of the same key, bound as before, for more recipients.
@@ -147,10 +163,7 @@ impl OpenedLayer {
         let packets = wrappers.iter().map(|wrapper| wrapper.wrap(&self.private));
         packets
             .collect::<Result<_, _>>()
-            .map_err(|source| ImageError::Seal {
-                index,
-                source: SealError::Wrap { source },
-            })
+            .map_err(|source| not_sealed(index, SealError::Wrap { source }))
     }
 
     pub(crate) fn opener(&self, index: usize) -> Result<LayerOpener, ImageError> {
