@@ -31,6 +31,11 @@ type Question struct {
 	Recipients []string `json:"recipients,omitempty"`
 	// Keys are files with private keys, to decrypt with.
 	Keys []string `json:"keys,omitempty"`
+	// Certificates are files with certificates: of the recipients instead of public keys, or of the private keys.
+	Certificates []string `json:"certificates,omitempty"`
+	// Providers are `NAME[:ARGUMENTS]` of key providers, instead of keys, in either operation. They are configured
+	// by `OCICRYPT_KEYPROVIDER_CONFIG`, as for every user of ocicrypt.
+	Providers []string `json:"providers,omitempty"`
 	// Annotations of the encrypted layer's descriptor.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -68,11 +73,7 @@ func judge(question Question) (*Answer, error) {
 }
 
 func encrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) (*Answer, error) {
-	keys, err := readAll(question.Recipients)
-	if err != nil {
-		return nil, err
-	}
-	crypto, err := config.EncryptWithJwe(keys)
+	crypto, err := recipients(question)
 	if err != nil {
 		return nil, err
 	}
@@ -89,15 +90,11 @@ func encrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) 
 }
 
 func decrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) (*Answer, error) {
-	keys, err := readAll(question.Keys)
+	crypto, scheme, err := keys(question)
 	if err != nil {
 		return nil, err
 	}
-	crypto, err := config.DecryptWithPrivKeys(keys, make([][]byte, len(keys)))
-	if err != nil {
-		return nil, err
-	}
-	options, err := unwrap(crypto.DecryptConfig, question.Annotations)
+	options, err := unwrap(crypto.DecryptConfig, scheme, question.Annotations)
 	if err != nil {
 		return nil, err
 	}
@@ -122,9 +119,61 @@ func decrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) 
 	return answer, nil
 }
 
+func recipients(question Question) (config.CryptoConfig, error) {
+	if len(question.Providers) > 0 {
+		return config.EncryptWithKeyProvider(named(question.Providers))
+	}
+	if len(question.Certificates) > 0 {
+		certificates, err := readAll(question.Certificates)
+		if err != nil {
+			return config.CryptoConfig{}, err
+		}
+		return config.EncryptWithPkcs7(certificates)
+	}
+	keys, err := readAll(question.Recipients)
+	if err != nil {
+		return config.CryptoConfig{}, err
+	}
+	return config.EncryptWithJwe(keys)
+}
+
+// keys are what opens the layer, and the scheme of the packets that they are for.
+func keys(question Question) (config.CryptoConfig, string, error) {
+	if len(question.Providers) > 0 {
+		name, _, _ := strings.Cut(question.Providers[0], ":")
+		crypto, err := config.DecryptWithKeyProvider(named(question.Providers))
+		return crypto, "provider." + name, err
+	}
+	keys, err := readAll(question.Keys)
+	if err != nil {
+		return config.CryptoConfig{}, "", err
+	}
+	crypto, err := config.DecryptWithPrivKeys(keys, make([][]byte, len(keys)))
+	if err != nil || len(question.Certificates) == 0 {
+		return crypto, "jwe", err
+	}
+	certificates, err := readAll(question.Certificates)
+	if err != nil {
+		return config.CryptoConfig{}, "", err
+	}
+	named, err := config.DecryptWithX509s(certificates)
+	return config.CombineCryptoConfigs([]config.CryptoConfig{crypto, named}), "pkcs7", err
+}
+
+func named(providers []string) [][]byte {
+	names := make([][]byte, len(providers))
+	for i, name := range providers {
+		names[i] = []byte(name)
+	}
+	return names
+}
+
 // unwrap opens the first key packet that the keys fit.
-func unwrap(keys *config.DecryptConfig, annotations map[string]string) (map[string]json.RawMessage, error) {
-	wrapper := ocicrypt.GetKeyWrapper("jwe")
+func unwrap(keys *config.DecryptConfig, scheme string, annotations map[string]string) (map[string]json.RawMessage, error) {
+	wrapper := ocicrypt.GetKeyWrapper(scheme)
+	if wrapper == nil {
+		return nil, fmt.Errorf("nothing is known of %q", scheme)
+	}
 	failed := errors.New("no key packet")
 	for packet := range strings.SplitSeq(annotations[wrapper.GetAnnotationID()], ",") {
 		content, err := base64.StdEncoding.DecodeString(packet)
