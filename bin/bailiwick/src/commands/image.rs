@@ -1,7 +1,12 @@
-//! `bailiwick image encrypt|decrypt|inspect|key|promote|retire`.
+//! `bailiwick image encrypt|decrypt|inspect|verify|rekey|rebind|recipients|key|promote|retire`.
 
+mod args;
+mod encrypt;
 mod promote;
 mod recipients;
+mod recipients_cmd;
+mod rekey;
+mod verify;
 
 use std::{
     io::IsTerminal,
@@ -13,14 +18,14 @@ use std::{
 
 use clap::{Args, Subcommand};
 use images::{
-    Binding, CertificateReport, DecryptOptions, ImageReport, LayerReport, Progress,
-    RecipientReport, Recipients, Unbound, UnknownPacking,
+    Binding, DecryptOptions, ImageReport, LayerReport, Progress, SuspectPlace, SuspectReason,
+    SuspectReport, Unbound, UnknownPacking,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use oci_crypt::PacketOpener;
 use registry::{Options, Reference, auth_file_candidates, open_source, open_target};
 
-use self::recipients::{opener, read_recipients};
+use self::recipients::opener;
 
 /// Encrypts, decrypts and looks at container images.
 #[derive(Debug, Args)]
@@ -31,30 +36,7 @@ pub(crate) struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
-    /// Encrypts every layer of an image for the recipients.
-    ///
-    /// Example: bailiwick image encrypt oci:app:1 docker://registry.example/app:1
-    /// --recipient bailiwick:medrec --key-document medrec.json --root-pin sha256:…
-    Encrypt {
-        /// Where the image lies: `oci:DIR[:TAG]` or `docker://HOST/NAME[:TAG|@DIGEST]`.
-        source: Reference,
-        /// Where the encrypted image goes.
-        target: Reference,
-        /// Who may open it: `jwe:PUBLIC-KEY-FILE` or `bailiwick:IMAGE-SET`. Can be given several times.
-        #[arg(long = "recipient", aliases = ["to", "encryption-key"], required = true)]
-        recipients: Vec<String>,
-        /// Signed key documents of the image sets, as `bailiwick image key` fetches them.
-        #[arg(long = "key-document")]
-        key_documents: Vec<PathBuf>,
-        /// Fingerprint of the trust domain's root, as `bailiwick server init` printed it.
-        #[arg(long)]
-        root_pin: Option<custody::RootPin>,
-        /// The ledger's key, or a file with it: key documents must show that their key was announced there.
-        #[arg(long, value_name = "KEY|FILE")]
-        ledger_key: Option<String>,
-        #[command(flatten)]
-        registries: RegistryArgs,
-    },
+    Encrypt(Box<encrypt::EncryptArgs>),
     /// Decrypts an image and verifies all of it.
     ///
     /// Example: bailiwick image decrypt docker://registry.example/app:1 oci:plain:1 --key private.pem
@@ -77,6 +59,10 @@ enum ImageCommand {
     },
     /// Fetches the signed key document of an image set, to encrypt with.
     Key(super::image_key::ImageKeyArgs),
+    Recipients(recipients_cmd::RecipientsArgs),
+    Rekey(rekey::RekeyArgs),
+    Rebind(rekey::RebindArgs),
+    Verify(verify::VerifyArgs),
     Promote(promote::PromoteArgs),
     Retire(promote::RetireArgs),
     /// Shows who can open which layer, and what everybody can read.
@@ -127,6 +113,11 @@ impl RegistryArgs {
 pub(crate) fn run(args: ImageArgs) -> ExitCode {
     match args.command {
         ImageCommand::Key(args) => crate::asked(super::image_key::run(args)),
+        ImageCommand::Encrypt(args) => crate::ended(encrypt::run(&args)),
+        ImageCommand::Recipients(args) => crate::ended(recipients_cmd::run(args)),
+        ImageCommand::Rekey(args) => crate::ended(rekey::rekey(&args)),
+        ImageCommand::Rebind(args) => crate::ended(rekey::rebind(&args)),
+        ImageCommand::Verify(args) => crate::ended(verify::run(&args)),
         ImageCommand::Promote(args) => promote::promote(args),
         ImageCommand::Retire(args) => promote::retire(args),
         other => crate::ended(work(other)),
@@ -135,26 +126,14 @@ pub(crate) fn run(args: ImageArgs) -> ExitCode {
 
 fn work(command: ImageCommand) -> anyhow::Result<()> {
     match command {
-        ImageCommand::Key(_) | ImageCommand::Promote(_) | ImageCommand::Retire(_) => Ok(()),
-        ImageCommand::Encrypt {
-            source,
-            target,
-            recipients,
-            key_documents,
-            root_pin,
-            ledger_key,
-            registries,
-        } => {
-            let ledger = ledger_key
-                .as_deref()
-                .map(crate::connection::read_ledger_key);
-            let ledger = ledger
-                .transpose()
-                .map_err(|error| anyhow::anyhow!("{error}"))?;
-            let recipients =
-                read_recipients(&recipients, &key_documents, root_pin, ledger.as_ref())?;
-            encrypt(&source, &target, &recipients, &registries.options())
-        }
+        ImageCommand::Key(_)
+        | ImageCommand::Encrypt(_)
+        | ImageCommand::Recipients(_)
+        | ImageCommand::Rekey(_)
+        | ImageCommand::Rebind(_)
+        | ImageCommand::Verify(_)
+        | ImageCommand::Promote(_)
+        | ImageCommand::Retire(_) => Ok(()),
         ImageCommand::Decrypt {
             source,
             target,
@@ -183,27 +162,6 @@ fn work(command: ImageCommand) -> anyhow::Result<()> {
             registries,
         } => inspect(&source, &keys, output == "json", &registries.options()),
     }
-}
-
-fn encrypt(
-    source: &Reference,
-    target: &Reference,
-    recipients: &Recipients,
-    options: &Options,
-) -> anyhow::Result<()> {
-    let from = open_source(source, options)?;
-    let to = open_target(target, options)?;
-    let bar = progress("encrypting");
-    let encrypted = images::encrypt(from.as_ref(), to.as_ref(), recipients, bar.as_ref())?;
-    println!("{}", encrypted.digest);
-    eprintln!("{} encrypted into {target}", layers(encrypted.layers));
-    if encrypted.readable_documents > 0 {
-        eprintln!(
-            "warning: {} documents beside the image stay readable",
-            encrypted.readable_documents
-        );
-    }
-    Ok(())
 }
 
 fn decrypt(
@@ -283,6 +241,9 @@ fn show(image: &ImageReport) {
     println!("  environment  {}", or_none(&public.environment.join(" ")));
     println!("  labels       {}", or_none(&public.labels.join(" ")));
     println!("  history      {} commands", public.history.len());
+    for suspect in &public.suspects {
+        eprintln!("warning: {}", looks_secret(suspect));
+    }
 }
 
 fn show_layer(layer: &LayerReport) {
@@ -296,41 +257,28 @@ fn show_layer(layer: &LayerReport) {
         layer.index, layer.digest, layer.size, state
     );
     for recipient in &layer.recipients {
-        match recipient {
-            RecipientReport::Jwe { .. } => {
-                println!("          opens: holders of private keys (jwe)")
-            }
-            RecipientReport::Bailiwick {
-                authority,
-                image,
-                suite,
-                ..
-            } => {
-                println!("          opens: {authority} by policy for `{image}` ({suite})");
-            }
-            RecipientReport::Pkcs7 { certificates } if certificates.is_empty() => {
-                println!("          opens: a packet that can't be read (pkcs7)");
-            }
-            RecipientReport::Pkcs7 { certificates } => {
-                for CertificateReport { issuer, serial } in certificates {
-                    println!(
-                        "          opens: holder of certificate {serial} of `{issuer}` (pkcs7)"
-                    );
-                }
-            }
-            RecipientReport::ConfidentialContainers { key, keeper, .. } => {
-                println!(
-                    "          opens: whom `{keeper}` gives `{key}` (confidential containers)"
-                );
-            }
-            RecipientReport::Other { name } => {
-                println!("          opens: `{name}` (not read here)")
-            }
-        }
+        println!("          opens: {}", recipients_cmd::words(recipient));
     }
     if let Some(problem) = &layer.problem {
         println!("          problem: {problem}");
     }
+}
+
+/// What looks like a secret; its value is nobody's business here.
+fn looks_secret(suspect: &SuspectReport) -> String {
+    let place = match suspect.place {
+        SuspectPlace::Environment => "environment",
+        SuspectPlace::Label => "labels",
+        SuspectPlace::History => "history",
+        SuspectPlace::Command => "command",
+    };
+    let reason = match suspect.reason {
+        SuspectReason::Name => "is called like a secret",
+        SuspectReason::Form => "has the form of a key or password",
+        SuspectReason::Random => "looks random",
+    };
+    let name = suspect.name.escape_debug();
+    format!("`{name}` in the {place} {reason}, and everybody can read it")
 }
 
 fn binding(layer: &LayerReport) -> &'static str {

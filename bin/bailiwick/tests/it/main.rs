@@ -7,6 +7,7 @@ mod deceived;
 mod decoder;
 mod exec;
 mod house;
+mod images;
 mod oci_runtime;
 mod people;
 mod promotions;

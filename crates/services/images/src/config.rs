@@ -60,6 +60,8 @@ pub(crate) struct Public {
 pub(crate) struct PublicRun {
     pub(crate) env: Option<Vec<String>>,
     pub(crate) labels: Option<std::collections::BTreeMap<String, String>>,
+    pub(crate) entrypoint: Option<Vec<String>>,
+    pub(crate) cmd: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -15,6 +15,7 @@ use crate::error::ImageError;
 use crate::jwe_recipients;
 use crate::manifest::{Descriptor, Manifest};
 use crate::ports::ImageSource;
+use crate::suspects::{self, SuspectReport};
 use crate::tree::{Role, Tree};
 
 /// All images under one name.
@@ -168,6 +169,8 @@ pub struct PublicReport {
     pub history: Vec<String>,
     /// Digests of the unpacked layers: who has the same layer knows it is in here.
     pub diff_ids: Vec<Digest>,
+    /// What looks like a secret among all that.
+    pub suspects: Vec<SuspectReport>,
 }
 
 /// Looks at the image in `source`. With `openers`, also at what only those who have a key can see.
@@ -295,10 +298,12 @@ fn recipient(packet: &KeyPacket) -> RecipientReport {
 }
 
 fn public_report(config: &Config) -> PublicReport {
+    let public = config.public();
+    let suspects = suspects::suspects(&public);
     let Public {
         config: run,
         history,
-    } = config.public();
+    } = public;
     let run = run.unwrap_or_default();
     let name = |variable: String| variable.split('=').next().unwrap_or_default().to_owned();
     PublicReport {
@@ -309,6 +314,7 @@ fn public_report(config: &Config) -> PublicReport {
             .into_iter()
             .filter_map(|step| step.created_by)
             .collect(),
+        suspects,
         diff_ids: config.diff_ids.clone().unwrap_or_default(),
     }
 }

@@ -79,14 +79,14 @@ pub fn edit_recipients(
     tree.rebuild(&Nowhere, &mut |manifest, role| editing.one(manifest, role))?;
     editing.check()?;
     editing.begin();
-    let rebuilt = tree.rebuild(target, &mut |manifest, role| editing.one(manifest, role))?;
+    let root = tree.rebuild(target, &mut |manifest, role| editing.one(manifest, role))?;
     if source.root().map_err(ImageError::Source)? != tree.root {
         return Err(ImageError::ChangedMeanwhile);
     }
-    target.publish(&rebuilt.root).map_err(ImageError::Target)?;
+    target.publish(&root).map_err(ImageError::Target)?;
     Ok(RecipientsEdited {
         former: tree.root.id().digest,
-        digest: rebuilt.root.id().digest,
+        digest: root.id().digest,
         layers: editing.layers,
         added: editing.added,
         removed: editing.removed.iter().sum(),

@@ -7,7 +7,7 @@ use estate::Digest;
 use crate::config::Config;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, Index, Manifest, RawManifest, Root, fetch_raw};
-use crate::ports::{BlobId, ImageSource, ImageTarget};
+use crate::ports::{ImageSource, ImageTarget};
 use crate::select::Platform;
 
 /// What a manifest is under the name.
@@ -18,6 +18,10 @@ pub(crate) enum Role {
     /// A document beside one, such as a builder's attestation.
     Beside,
 }
+
+/// What looks at each manifest, with the platform that its index tells.
+pub(crate) type Visit<'v> =
+    dyn FnMut(&Manifest, Role, Option<String>) -> Result<(), ImageError> + 'v;
 
 /// What is done with each manifest: the document that takes its place, or `None` when it stays.
 pub(crate) type Convert<'c> =
@@ -30,25 +34,6 @@ pub(crate) struct Tree<'a> {
     pub(crate) root: RawManifest,
     /// How many documents may still be read: indexes of indexes could name any number.
     left: Cell<usize>,
-}
-
-/// A manifest that another one took the place of.
-#[derive(Debug, Clone)]
-pub(crate) struct Renamed {
-    /// The former one.
-    pub(crate) old: Digest,
-    /// The present one, which may be the same.
-    pub(crate) new: BlobId,
-    /// The media type of the present one.
-    pub(crate) media_type: String,
-    /// Digest of the configuration: what the image is.
-    pub(crate) config: Digest,
-}
-
-/// All documents after a conversion; nothing is published yet.
-pub(crate) struct Rebuilt {
-    pub(crate) root: RawManifest,
-    pub(crate) images: Vec<Renamed>,
 }
 
 impl<'a> Tree<'a> {
@@ -68,10 +53,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Shows each manifest, with the platform that its index tells.
-    pub(crate) fn visit(
-        &self,
-        each: &mut dyn FnMut(&Manifest, Role, Option<String>) -> Result<(), ImageError>,
-    ) -> Result<(), ImageError> {
+    pub(crate) fn visit(&self, each: &mut Visit<'_>) -> Result<(), ImageError> {
         self.left.set(DOCUMENT_LIMIT);
         match Root::parse(&self.root)? {
             Root::Manifest(manifest) => each(&manifest, Role::Image, None),
@@ -83,7 +65,7 @@ impl<'a> Tree<'a> {
         &self,
         index: &Index,
         depth: usize,
-        each: &mut dyn FnMut(&Manifest, Role, Option<String>) -> Result<(), ImageError>,
+        each: &mut Visit<'_>,
     ) -> Result<(), ImageError> {
         for entry in self.chosen(index)? {
             match self.document(entry, depth)? {
@@ -103,19 +85,15 @@ impl<'a> Tree<'a> {
         &self,
         target: &dyn ImageTarget,
         convert: &mut Convert<'_>,
-    ) -> Result<Rebuilt, ImageError> {
+    ) -> Result<RawManifest, ImageError> {
         self.left.set(DOCUMENT_LIMIT);
-        let mut images = Vec::new();
-        let root = match Root::parse(&self.root)? {
+        match Root::parse(&self.root)? {
             Root::Manifest(manifest) => {
-                let (old, config) = (manifest.id.digest, manifest.config.id.digest);
-                let new = convert(manifest, Role::Image)?.unwrap_or_else(|| self.root.clone());
-                images.push(renamed(old, config, &new));
-                new
+                let new = convert(manifest, Role::Image)?;
+                Ok(new.unwrap_or_else(|| self.root.clone()))
             }
-            Root::Index(index) => self.rebuild_index(index, 0, target, convert, &mut images)?,
-        };
-        Ok(Rebuilt { root, images })
+            Root::Index(index) => self.rebuild_index(index, 0, target, convert),
+        }
     }
 
     fn rebuild_index(
@@ -124,7 +102,6 @@ impl<'a> Tree<'a> {
         depth: usize,
         target: &dyn ImageTarget,
         convert: &mut Convert<'_>,
-        images: &mut Vec<Renamed>,
     ) -> Result<RawManifest, ImageError> {
         let chosen: Vec<Descriptor> = self.chosen(&index)?.into_iter().cloned().collect();
         index.entries = chosen;
@@ -134,16 +111,9 @@ impl<'a> Tree<'a> {
             let new = match self.document(entry, depth)? {
                 Root::Manifest(manifest) => {
                     let role = role(&manifest, entry)?;
-                    let config = manifest.config.id.digest;
-                    let new = convert(manifest, role)?.unwrap_or(raw);
-                    if role == Role::Image {
-                        images.push(renamed(entry.id.digest, config, &new));
-                    }
-                    new
+                    convert(manifest, role)?.unwrap_or(raw)
                 }
-                Root::Index(inner) => {
-                    self.rebuild_index(inner, depth + 1, target, convert, images)?
-                }
+                Root::Index(inner) => self.rebuild_index(inner, depth + 1, target, convert)?,
             };
             target.write_manifest(&new).map_err(ImageError::Target)?;
             names.push((entry.id.digest, new.id().digest));
@@ -218,15 +188,6 @@ fn role(manifest: &Manifest, entry: &Descriptor) -> Result<Role, ImageError> {
     } else {
         Role::Image
     })
-}
-
-fn renamed(old: Digest, config: Digest, new: &RawManifest) -> Renamed {
-    Renamed {
-        old,
-        new: new.id(),
-        media_type: new.media_type.clone(),
-        config,
-    }
 }
 
 /// A builder's attestation names the manifest it speaks of by digest; the name follows the manifest.

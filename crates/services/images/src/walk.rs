@@ -66,18 +66,16 @@ impl Walk<'_> {
         let total = self.check(&tree, work)?;
         self.run.progress.started(total.bytes);
         let mut copied = 0;
-        let rebuilt = tree.rebuild(self.target, &mut |manifest, role| match role {
+        let root = tree.rebuild(self.target, &mut |manifest, role| match role {
             Role::Image => self.convert(work, manifest).map(Some),
             Role::Beside => {
                 copied += 1;
                 self.copy_blobs(&manifest).map(|()| None)
             }
         })?;
-        self.target
-            .publish(&rebuilt.root)
-            .map_err(ImageError::Target)?;
+        self.target.publish(&root).map_err(ImageError::Target)?;
         Ok(Written {
-            root: rebuilt.root.id().digest,
+            root: root.id().digest,
             done: total,
             copied,
         })

@@ -1,0 +1,134 @@
+//! `bailiwick image encrypt`: every layer, or those that were chosen; readable layers are never passed over in silence.
+
+use clap::Args;
+use estate::Digest;
+use images::{EncryptOptions, Encrypted, LayerChoice, Platform, encrypt_with, preview_encrypt};
+use registry::{Reference, open_source, open_target};
+use serde::Serialize;
+
+use super::args::{KeyArgs, OutputArgs, RecipientArgs};
+use super::{RegistryArgs, layers, progress};
+use crate::advice::Advice;
+
+/// Encrypts the layers of an image for the recipients.
+///
+/// Example: bailiwick image encrypt oci:app:1 docker://registry.example/app:1
+/// --recipient bailiwick:medrec --key-document medrec.json --root-pin sha256:…
+#[derive(Debug, Args)]
+pub(super) struct EncryptArgs {
+    /// Where the image lies: `oci:DIR[:TAG]` or `docker://HOST/NAME[:TAG|@DIGEST]`.
+    source: Reference,
+    /// Where the encrypted image goes.
+    target: Reference,
+    #[command(flatten)]
+    recipients: RecipientArgs,
+    /// Only this layer: 0 is the bottom, -1 the top. Can be given several times; the other layers stay readable.
+    #[arg(
+        long = "encrypt-layer",
+        alias = "layer",
+        value_name = "NUMBER",
+        allow_negative_numbers = true
+    )]
+    layers: Vec<i64>,
+    /// Of several platforms only this one, such as `linux/arm64`; the others are left out. Can be given several times.
+    #[arg(long = "platform")]
+    platforms: Vec<Platform>,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Shows what would be encrypted, and writes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    registries: RegistryArgs,
+}
+
+/// What was done.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    layers: usize,
+    kept: usize,
+    readable_layers: usize,
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &EncryptArgs) -> anyhow::Result<()> {
+    if args.recipients.recipients.is_empty() {
+        let hint = "write `--recipient jwe:PUBLIC-KEY-FILE` or `--recipient bailiwick:IMAGE-SET`";
+        return Err(Advice::usage("no recipient is named", hint).error());
+    }
+    let recipients = args.recipients.read()?;
+    let keys = args.keys.read()?;
+    let options = EncryptOptions {
+        layers: LayerChoice::new(args.layers.clone()),
+        platforms: args.platforms.clone(),
+        openers: match args.keys.is_empty() {
+            true => Vec::new(),
+            false => keys.openers(),
+        },
+    };
+    let registries = args.registries.options();
+    let from = open_source(&args.source, &registries)?;
+    if args.dry_run {
+        let shown = preview_encrypt(from.as_ref(), &recipients, &options)?;
+        return answer(args, None, shown.layers, shown.kept, shown.readable_layers);
+    }
+    let to = open_target(&args.target, &registries)?;
+    let bar = progress("encrypting");
+    let Encrypted {
+        digest,
+        layers: count,
+        kept,
+        readable_layers,
+        readable_documents,
+    } = encrypt_with(
+        from.as_ref(),
+        to.as_ref(),
+        &recipients,
+        &options,
+        bar.as_ref(),
+    )?;
+    drop(bar);
+    eprintln!("{} encrypted into {}", layers(count), args.target);
+    if readable_documents > 0 {
+        eprintln!("warning: {readable_documents} documents beside the image stay readable");
+    }
+    answer(args, Some(digest), count, kept, readable_layers)
+}
+
+fn answer(
+    args: &EncryptArgs,
+    digest: Option<Digest>,
+    count: usize,
+    kept: usize,
+    readable_layers: usize,
+) -> anyhow::Result<()> {
+    if kept > 0 {
+        eprintln!(
+            "{} of these encrypted before, with new recipients",
+            layers(kept)
+        );
+    }
+    if readable_layers > 0 {
+        eprintln!(
+            "warning: not chosen, and readable for everybody: {}",
+            layers(readable_layers)
+        );
+    }
+    let done = Done {
+        digest,
+        layers: count,
+        kept,
+        readable_layers,
+        dry_run: args.dry_run,
+    };
+    args.output.print(&done, |done| match done.digest {
+        Some(digest) => format!("{digest}\n"),
+        None => format!("would encrypt {}\n", layers(done.layers)),
+    })
+}
