@@ -3,6 +3,7 @@
 mod args;
 mod encrypt;
 mod promote;
+mod providers;
 mod recipients;
 mod recipients_cmd;
 mod rekey;
@@ -22,10 +23,10 @@ use images::{
     SuspectReport, Unbound, UnknownPacking,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use oci_crypt::PacketOpener;
 use registry::{Options, Reference, auth_file_candidates, open_source, open_target};
 
 use self::recipients::opener;
+use crate::advice::Advice;
 
 /// Encrypts, decrypts and looks at container images.
 #[derive(Debug, Args)]
@@ -45,8 +46,9 @@ enum ImageCommand {
         source: Reference,
         /// Where the plain image goes.
         target: Reference,
-        /// Private key files. Can be given several times.
-        #[arg(long = "key", alias = "decryption-key", required = true)]
+        /// Private key files. Can be given several times. Key providers that are configured here are asked, too;
+        /// `provider:NAME:ARGUMENTS` tells one of them more.
+        #[arg(long = "key", alias = "decryption-key")]
         keys: Vec<PathBuf>,
         /// Refuse layers that are not bound to their image, as other tools make them.
         #[arg(long)]
@@ -171,14 +173,22 @@ fn decrypt(
     decrypting: DecryptOptions,
     options: &Options,
 ) -> anyhow::Result<()> {
-    let opener = opener(keys)?;
+    let (services, files) = providers::openers(keys)?;
+    if files.is_empty() && services.is_empty() {
+        return Err(Advice::usage(
+            "there is no key to decrypt with",
+            "give `--key FILE`, or configure a key provider: docs/how/key-providers.md",
+        )
+        .error());
+    }
+    let opener = opener(&files)?;
     let from = open_source(source, options)?;
     let to = open_target(target, options)?;
     let bar = progress("decrypting");
     let decrypted = images::decrypt(
         from.as_ref(),
         to.as_ref(),
-        &[&opener],
+        &[&opener, &services],
         decrypting,
         bar.as_ref(),
     )?;
@@ -203,16 +213,9 @@ fn inspect(
     options: &Options,
 ) -> anyhow::Result<()> {
     let from = open_source(source, options)?;
-    let opener = if keys.is_empty() {
-        None
-    } else {
-        Some(opener(keys)?)
-    };
-    let openers: Vec<&dyn PacketOpener> = opener
-        .iter()
-        .map(|opener| opener as &dyn PacketOpener)
-        .collect();
-    let report = images::inspect(from.as_ref(), &openers)?;
+    let (services, files) = providers::openers(keys)?;
+    let opener = opener(&files)?;
+    let report = images::inspect(from.as_ref(), &[&opener, &services])?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());

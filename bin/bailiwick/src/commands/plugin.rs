@@ -2,6 +2,7 @@
 
 pub(crate) mod containerd_decoder;
 pub(crate) mod oci_runtime;
+pub(crate) mod ocicrypt_keyprovider;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ pub(crate) struct PluginArgs {
 enum PluginCommand {
     ContainerdDecoder(containerd_decoder::ContainerdDecoderArgs),
     OciRuntime(oci_runtime::OciRuntimeArgs),
+    OcicryptKeyprovider(ocicrypt_keyprovider::OcicryptKeyproviderArgs),
     #[command(hide = true)]
     HoldStdout,
 }
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &PluginArgs) -> ExitCode {
     match &args.command {
         PluginCommand::ContainerdDecoder(args) => containerd_decoder::run(args),
         PluginCommand::OciRuntime(args) => oci_runtime::run(args),
+        PluginCommand::OcicryptKeyprovider(args) => ocicrypt_keyprovider::run(args),
         PluginCommand::HoldStdout => containerd_decoder::hold_stdout(),
     }
 }

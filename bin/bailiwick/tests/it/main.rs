@@ -8,6 +8,7 @@ mod decoder;
 mod exec;
 mod house;
 mod images;
+mod key_provider;
 mod oci_runtime;
 mod people;
 mod promotions;

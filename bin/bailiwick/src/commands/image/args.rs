@@ -13,7 +13,8 @@ use crate::output::{Format, write_out};
 /// Who may open the image.
 #[derive(Debug, Args)]
 pub(super) struct RecipientArgs {
-    /// Who may open it: `jwe:PUBLIC-KEY-FILE` or `bailiwick:IMAGE-SET`. Can be given several times.
+    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several
+    /// times.
     #[arg(long = "recipient", aliases = ["to", "encryption-key"])]
     pub(super) recipients: Vec<String>,
     /// Signed key documents of the image sets, as `bailiwick image key` fetches them.

@@ -7,6 +7,7 @@ use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 use images::{Recipients, opener_of_key_files};
 use tlog::VerifierKey;
 
+use super::providers;
 use crate::{advice::Advice, system::SystemClock};
 
 /// Those who may open the image. Key documents come in the order of the `bailiwick:` recipients.
@@ -49,10 +50,14 @@ pub(super) fn read_recipients(
                     .add_authority(&text, image, pin, SystemClock.timestamp())
                     .with_context(|| format!("`{}` is refused", path.display()))?;
             }
+            Some(("provider", named)) => {
+                let (service, arguments) = providers::recipient(named)?;
+                recipients.add_service(service, arguments);
+            }
             _ => {
                 return Err(Advice::usage(
                     format!("`{recipient}` is no recipient"),
-                    "write `jwe:PUBLIC-KEY-FILE` or `bailiwick:IMAGE-SET`",
+                    "write `jwe:PUBLIC-KEY-FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`",
                 )
                 .error());
             }
