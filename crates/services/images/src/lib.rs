@@ -50,7 +50,7 @@ pub use ports::{
 };
 pub use progress::{Progress, Silent};
 pub use rebind::{Moved, Rebound, preview_rebind, rebind};
-pub use recipients::{RecipientError, Recipients, opener_of_key_files};
+pub use recipients::{Keys, RecipientError, Recipients, opener_of_key_files};
 pub use recipients_edit::{Plan, RecipientsEdit, RecipientsEdited, edit_recipients};
 pub use rekey::{RekeyOptions, Rekeyed, preview_rekey, rekey};
 pub use select::{LayerChoice, Platform, PlatformError};

@@ -7,7 +7,10 @@ use estate::Timestamp;
 use jose::JwkError;
 use jose::jwe::{DecryptionKey, EncryptionKey};
 use jose::key_file::{self, KeyFileError};
-use oci_crypt::{BailiwickWrapper, JweOpener, JweWrapper, PacketWrapper};
+use oci_crypt::{
+    BailiwickWrapper, Certificate, CertificateError, CocoKey, CocoKeyError, CocoOpener,
+    CocoWrapper, JweOpener, JweWrapper, PacketOpener, PacketWrapper, Pkcs7Opener, Pkcs7Wrapper,
+};
 
 use crate::error::{ImageError, Kind};
 use crate::ports::KeyService;
@@ -17,6 +20,8 @@ use crate::services::ServiceWrapper;
 #[derive(Default)]
 pub struct Recipients {
     jwe: Vec<EncryptionKey>,
+    pkcs7: Vec<Certificate>,
+    brokers: Vec<CocoWrapper>,
     authorities: Vec<BailiwickWrapper>,
     services: Vec<ServiceWrapper>,
 }
@@ -31,6 +36,20 @@ pub enum RecipientError {
     /// Fault: the caller; nothing can be encrypted to a key of this kind.
     #[error("nothing can be encrypted to a key")]
     Key(#[source] JwkError),
+    /// Fault: the caller; the file holds no certificate that is read here.
+    #[error("a certificate can't be read")]
+    Certificate(#[source] CertificateError),
+    /// Fault: the caller; a certificate only says which packets its private key opens.
+    #[error("the certificate {serial} of `{issuer}` comes without its private key")]
+    CertificateWithoutKey {
+        /// The name of whoever issued it.
+        issuer: String,
+        /// Its serial number.
+        serial: String,
+    },
+    /// Fault: the caller; it is no key that a key broker could keep.
+    #[error("the key of a key broker is refused")]
+    BrokerKey(#[source] CocoKeyError),
     /// Fault: whoever published or sent the document.
     #[error("a key document is not to be used")]
     Document(#[source] KeyDocumentError),
@@ -49,7 +68,11 @@ impl RecipientError {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::KeyFile(_) | Self::Key(_) => Kind::Usage,
+            Self::KeyFile(_)
+            | Self::Key(_)
+            | Self::Certificate(_)
+            | Self::CertificateWithoutKey { .. }
+            | Self::BrokerKey(_) => Kind::Usage,
             Self::Document(_) | Self::OtherImage { .. } => Kind::VerificationFailed,
         }
     }
@@ -62,14 +85,38 @@ impl Recipients {
         Self::default()
     }
 
-    /// Adds the holder of the private half of a public key, in any form that a key file has (`jwe:FILE`).
+    /// Adds the holder of the private half of a public key, in any form that a key file has (`jwe:FILE`); of a JWK set,
+    /// the holders of all its keys.
     ///
     /// # Errors
     /// When the file holds no key, or one that nothing can be encrypted to.
     pub fn add_public_key(&mut self, file: &[u8]) -> Result<(), RecipientError> {
-        let jwk = key_file::parse_public(file).map_err(RecipientError::KeyFile)?;
-        self.jwe
-            .push(EncryptionKey::from_jwk(&jwk).map_err(RecipientError::Key)?);
+        let keys = key_file::parse_public_keys(file).map_err(RecipientError::KeyFile)?;
+        for key in &keys {
+            self.jwe
+                .push(EncryptionKey::from_jwk(key).map_err(RecipientError::Key)?);
+        }
+        Ok(())
+    }
+
+    /// Adds the holder of the private key of a certificate, PEM or DER (`pkcs7:FILE`).
+    ///
+    /// # Errors
+    /// When the file holds no certificate, or one without an RSA key.
+    pub fn add_certificate(&mut self, file: &[u8]) -> Result<(), RecipientError> {
+        let certificate = Certificate::parse(file).map_err(RecipientError::Certificate)?;
+        self.pkcs7.push(certificate);
+        Ok(())
+    }
+
+    /// Adds the guests of Confidential Containers whom a key broker gives this key under this name, such as
+    /// `kbs:///default/key/1`.
+    ///
+    /// # Errors
+    /// When it is no name that a guest could ask for, or no key of 32 bytes.
+    pub fn add_broker_key(&mut self, name: &str, key: &[u8]) -> Result<(), RecipientError> {
+        let key = CocoKey::new(name, key).map_err(RecipientError::BrokerKey)?;
+        self.brokers.push(CocoWrapper::new(key));
         Ok(())
     }
 
@@ -116,11 +163,18 @@ impl Recipients {
         }
     }
 
-    /// All holders of public keys share one packet, as other tools write and expect it; each authority has its own.
+    /// All holders of public keys share one packet, as other tools write and expect it, and so do all holders of
+    /// certificates; each authority and each broker's key has its own.
     pub(crate) fn wrappers(&self) -> Result<Vec<Box<dyn PacketWrapper>>, ImageError> {
         let mut wrappers: Vec<Box<dyn PacketWrapper>> = Vec::new();
         if !self.jwe.is_empty() {
             wrappers.push(Box::new(JweWrapper::new(self.jwe.clone())));
+        }
+        if !self.pkcs7.is_empty() {
+            wrappers.push(Box::new(Pkcs7Wrapper::new(self.pkcs7.clone())));
+        }
+        for broker in &self.brokers {
+            wrappers.push(Box::new(broker.clone()));
         }
         for authority in &self.authorities {
             wrappers.push(Box::new(authority.clone()));
@@ -132,6 +186,72 @@ impl Recipients {
             return Err(ImageError::NoRecipient);
         }
         Ok(wrappers)
+    }
+}
+
+/// The keys that open an image, as `--key` gave them.
+#[derive(Default)]
+pub struct Keys {
+    openers: Vec<Box<dyn PacketOpener>>,
+    pkcs7: Pkcs7Opener,
+}
+
+impl Keys {
+    /// Adds the private keys of a file, in any form that a key file has. The password counts when the file is encrypted.
+    ///
+    /// # Errors
+    /// When the file holds no private key that is read here, or the password is missing or wrong.
+    pub fn add_private_key(
+        &mut self,
+        file: &[u8],
+        password: Option<&[u8]>,
+    ) -> Result<(), RecipientError> {
+        let keys = key_file::parse_private_keys(file, password).map_err(RecipientError::KeyFile)?;
+        keys.iter().for_each(|key| self.pkcs7.add_key(key));
+        self.openers.push(Box::new(JweOpener::new(keys)));
+        Ok(())
+    }
+
+    /// Adds the certificate of a private key, which opens PKCS#7 packets with it. The order does not count.
+    ///
+    /// # Errors
+    /// As [`Recipients::add_certificate`].
+    pub fn add_certificate(&mut self, file: &[u8]) -> Result<(), RecipientError> {
+        let certificate = Certificate::parse(file).map_err(RecipientError::Certificate)?;
+        self.pkcs7.add_certificate(certificate);
+        Ok(())
+    }
+
+    /// Adds the key that a key broker keeps under this name.
+    ///
+    /// # Errors
+    /// As [`Recipients::add_broker_key`].
+    pub fn add_broker_key(&mut self, name: &str, key: &[u8]) -> Result<(), RecipientError> {
+        let key = CocoKey::new(name, key).map_err(RecipientError::BrokerKey)?;
+        self.openers.push(Box::new(CocoOpener::new(vec![key])));
+        Ok(())
+    }
+
+    /// Whether everything that was added can open something.
+    ///
+    /// # Errors
+    /// When a certificate came without its private key.
+    pub fn check(&self) -> Result<(), RecipientError> {
+        match self.pkcs7.lonely_certificate() {
+            None => Ok(()),
+            Some(lonely) => Err(RecipientError::CertificateWithoutKey {
+                issuer: lonely.name().issuer(),
+                serial: lonely.name().serial(),
+            }),
+        }
+    }
+
+    /// Those who try packets, in the order in which the keys were given.
+    #[must_use]
+    pub fn openers(&self) -> Vec<&dyn PacketOpener> {
+        let pkcs7: &dyn PacketOpener = &self.pkcs7;
+        let others = self.openers.iter().map(AsRef::as_ref);
+        others.chain([pkcs7]).collect()
     }
 }
 

@@ -9,6 +9,7 @@
 mod attacks;
 mod authority;
 mod build;
+mod certificates;
 mod identification;
 mod inspection;
 mod memory;
