@@ -106,7 +106,7 @@ pub fn ask_to_unwrap(provider: &str, arguments: &[String], packet: &[u8]) -> Zer
 /// # Errors
 /// When there is none, or options beside it.
 pub fn wrapped(answer: &[u8]) -> Result<Vec<u8>, AnswerError> {
-    let (packet, options) = results(answer)?;
+    let Results { packet, options } = results(answer)?;
     match (packet.is_empty(), options.is_empty()) {
         (false, true) => Ok(packet.to_vec()),
         (true, true) => Err(AnswerError::Empty),
@@ -119,7 +119,7 @@ pub fn wrapped(answer: &[u8]) -> Result<Vec<u8>, AnswerError> {
 /// # Errors
 /// When there are none, or a packet beside them.
 pub fn unwrapped(answer: &[u8]) -> Result<Zeroizing<Vec<u8>>, AnswerError> {
-    let (packet, options) = results(answer)?;
+    let Results { packet, options } = results(answer)?;
     match (packet.is_empty(), options.is_empty()) {
         (true, false) => Ok(options),
         (true, true) => Err(AnswerError::Empty),
@@ -210,12 +210,18 @@ fn parameters(provider: &str, arguments: &[String]) -> String {
     serde_json::to_string(&Parameters(BTreeMap::from([(provider, encoded)]))).unwrap_or_default()
 }
 
-fn results(answer: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>), AnswerError> {
+/// What an answer holds; empty where it says nothing.
+struct Results {
+    packet: Zeroizing<Vec<u8>>,
+    options: Zeroizing<Vec<u8>>,
+}
+
+fn results(answer: &[u8]) -> Result<Results, AnswerError> {
     let AnswerJson { wrap, unwrap } =
         strict_json::from_slice(answer).map_err(|_| AnswerError::Malformed)?;
     let Bytes(packet) = wrap.unwrap_or_default().annotation;
     let Bytes(options) = unwrap.unwrap_or_default().optsdata;
-    Ok((packet, options))
+    Ok(Results { packet, options })
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, thread};
 
 use images::{KeyService, Kind};
@@ -99,26 +99,23 @@ fn who_is_slow_is_ended_with_all_that_it_started() {
     let program = Program::script(
         r#"sleep 300 & echo $! >"$FOLDER/child.part"; mv "$FOLDER/child.part" "$FOLDER/child"; wait"#,
     );
-    let begun = Instant::now();
     fails(
         wrap(&*program.patient(Duration::from_secs(2))),
         Kind::Unavailable,
         "did not answer",
     );
-    assert!(begun.elapsed() < Duration::from_secs(60));
     let child = format!("/proc/{}/stat", program.file("child").trim());
     let is_over = || {
         let state = fs::read_to_string(Path::new(&child));
         state.map_or(true, |state| state.contains(") Z "))
     };
-    let patience = Instant::now();
-    while !is_over() {
-        assert!(
-            patience.elapsed() < Duration::from_secs(20),
-            "it still runs"
-        );
+    for _ in 0..1000 {
+        if is_over() {
+            return;
+        }
         thread::sleep(Duration::from_millis(20));
     }
+    panic!("it still runs");
 }
 
 #[test]

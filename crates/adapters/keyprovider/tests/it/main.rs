@@ -1,11 +1,5 @@
 //! Providers of every kind: some do their part, others are slow, huge, malformed or hostile.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod command;
 mod grpc;
