@@ -127,7 +127,7 @@ async fn list(context: &Context) -> Result<Exit, CommandError> {
 }
 
 async fn show(context: &Context, number: u64) -> Result<Exit, CommandError> {
-    let shown = checked::fetch(&context.client()?, number).await?;
+    let shown = checked::fetch(&context.client()?, number, context.pinned_ledger()).await?;
     context
         .output
         .print(shown.answer(), |_| words::shown(&shown))?;

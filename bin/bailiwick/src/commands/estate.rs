@@ -12,7 +12,7 @@ use web::{
 
 use super::change::{approve, checked, words};
 use crate::{
-    connection::ConnectionArgs,
+    connection::{ConnectionArgs, Context},
     estate_folder::FolderArgs,
     output::{CommandError, Exit, lines},
     signing,
@@ -78,12 +78,13 @@ pub(crate) async fn apply(args: ApplyArgs) -> Result<Exit, CommandError> {
         }
         other => other?.data,
     };
-    let submitted = signed(&client, submitted, &folder, &sign).await?;
+    let submitted = signed(&context, &client, submitted, &folder, &sign).await?;
     approve::report(&context, &submitted, None)
 }
 
 /// Signs with each key until the change is in force, if it leads to the folder's estate.
 async fn signed(
+    context: &Context,
     client: &Client,
     mut submitted: Submitted,
     folder: &FolderArgs,
@@ -92,7 +93,7 @@ async fn signed(
     let Some(pending) = submitted.waiting.as_ref().filter(|_| !keys.is_empty()) else {
         return Ok(submitted);
     };
-    let change = checked::fetch(client, pending.number).await?;
+    let change = checked::fetch(client, pending.number, context.pinned_ledger()).await?;
     checked::compare(&change, folder)?;
     eprint!("{}", words::shown(&change));
     for key in keys {

@@ -23,6 +23,8 @@ impl fmt::Display for ChangeId {
 pub struct ChangeRecord {
     /// Format version, 1.
     pub v: u8,
+    /// The name of the ledger that it was submitted to: whoever owns data in two places signs for one of them.
+    pub ledger: String,
     /// Its number, so that no two changes of a server have one hash.
     pub number: ChangeId,
     /// The estate that it starts from.
@@ -58,6 +60,8 @@ pub struct ChangeSignature {
 /// What a submission adds to two estates and their difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
+    /// The name of the ledger, such as `hospital.example/ledger/hospital`.
+    pub ledger: String,
     /// The number of the change.
     pub number: ChangeId,
     /// The version in force.
@@ -82,6 +86,7 @@ impl ChangeRecord {
         submission: Submission,
     ) -> Self {
         let Submission {
+            ledger,
             number,
             base_version,
             access,
@@ -91,6 +96,7 @@ impl ChangeRecord {
         } = submission;
         Self {
             v: Self::FORMAT,
+            ledger,
             number,
             base: base.hash(),
             base_version,

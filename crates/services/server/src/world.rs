@@ -274,6 +274,9 @@ impl<S: Store> Chain<'_, S> {
         let row = row.ok_or_else(|| fail(Unapproved::Order))?;
         let (files, record) = read(&row).ok_or_else(|| fail(Unapproved::Content))?;
         let estate = Estate::parse(&files)?;
+        if record.ledger != self.key.name() {
+            return Err(fail(Unapproved::Content));
+        }
         let applied = self.applied(&row, stored.leaf, &record).await?;
         let applied = applied.ok_or_else(|| fail(Unapproved::Unlogged))?;
         let approved = estate::approve(

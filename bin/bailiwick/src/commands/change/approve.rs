@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context, args: ApproveArgs) -> Result<Exit, Co
         yes,
     } = args;
     let client = context.client()?;
-    let change = checked::fetch(&client, number).await?;
+    let change = checked::fetch(&client, number, context.pinned_ledger()).await?;
     still_waits(&change)?;
     match folder {
         Some(folder) => checked::compare(&change, &FolderArgs::at(folder))?,

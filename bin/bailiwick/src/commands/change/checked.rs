@@ -2,6 +2,7 @@
 //! change and has another signed is found out.
 
 use estate::{ChangeRecord, Digest, Estate};
+use tlog::VerifierKey;
 use web::{
     Call, Client,
     client::Question,
@@ -40,7 +41,11 @@ impl CheckedChange {
 ///
 /// # Errors
 /// [`CommandError`]; exit code 4 when the answer contradicts itself.
-pub(crate) async fn fetch(client: &Client, number: u64) -> Result<CheckedChange, CommandError> {
+pub(crate) async fn fetch(
+    client: &Client,
+    number: u64,
+    pinned: Option<&VerifierKey>,
+) -> Result<CheckedChange, CommandError> {
     let named = number.to_string();
     let path = [("number", named.as_str())];
     let question = Question {
@@ -48,10 +53,14 @@ pub(crate) async fn fetch(client: &Client, number: u64) -> Result<CheckedChange,
         query: &[],
     };
     let answer: Answer<ChangeShown> = client.get(Call::Change, question).await?;
-    check(answer.data, number)
+    check(answer.data, number, pinned)
 }
 
-fn check(answer: ChangeShown, number: u64) -> Result<CheckedChange, CommandError> {
+fn check(
+    answer: ChangeShown,
+    number: u64,
+    pinned: Option<&VerifierKey>,
+) -> Result<CheckedChange, CommandError> {
     let record = &answer.record;
     if record.v != ChangeRecord::FORMAT {
         return Err(CommandError::failed(format!(
@@ -62,6 +71,9 @@ fn check(answer: ChangeShown, number: u64) -> Result<CheckedChange, CommandError
     }
     let wrong = if (record.number.0, answer.listed.number) != (number, number) {
         Some("the record is of another change")
+    } else if pinned.is_some_and(|pinned| pinned.name() != record.ledger) {
+        // Signed here, it would count on the other server.
+        Some("it was submitted to another ledger than the pinned one")
     } else if record.hash() != answer.listed.hash {
         Some("its record has another hash")
     } else if record.effect() != answer.listed.effect {

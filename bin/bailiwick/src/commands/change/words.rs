@@ -98,6 +98,7 @@ pub(crate) fn shown(change: &CheckedChange) -> String {
     let mut pairs = vec![
         ("state", state(listed.state).to_owned()),
         ("change", listed.number.to_string()),
+        ("ledger", plain(&record.ledger)),
         ("hash", change.hash().to_owned()),
         ("effect", effect(record.effect()).to_owned()),
         ("by", listed.submitter.clone()),

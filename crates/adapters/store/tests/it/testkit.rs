@@ -162,6 +162,7 @@ pub(crate) fn record(number: u64) -> ChangeRecord {
         v: 1,
         number: ChangeId(number),
         base: EstateHash(Digest::of("base")),
+        ledger: "test.lab/hospital".into(),
         base_version: PolicyVersion(0),
         result: EstateHash(Digest::of("estate")),
         changes: Vec::new(),

@@ -67,6 +67,16 @@ pub enum NotApproved {
         /// What it would start from.
         in_force: PolicyVersion,
     },
+    /// Fault: whoever replays what was signed for another server.
+    #[error("change {number} was submitted to the ledger `{found}`, this one is `{here}`")]
+    OtherLedger {
+        /// The change.
+        number: ChangeId,
+        /// The ledger in its record.
+        found: String,
+        /// The one that was asked.
+        here: String,
+    },
     /// Fault: whoever keeps the change: these are not the estates that were signed.
     #[error("change {number} was signed for another estate")]
     OtherEstate {

@@ -115,6 +115,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn submit(old: &Estate, new: &Estate, submitter: Option<&str>) -> ChangeRecord {
     let submission = Submission {
+        ledger: "hospital.example/ledger".into(),
         number: ChangeId(7),
         base_version: VERSION,
         access: Digest::of("[]"),

@@ -147,6 +147,7 @@ fn the_hash_of_a_change_covers_all_but_its_signatures() {
     let record = |to: &str| {
         let result = edited("datasets.toml", "min_assurance = 2", to).unwrap();
         let submission = Submission {
+            ledger: "hospital.example/ledger".into(),
             number: ChangeId(7),
             base_version: PolicyVersion(3),
             access: Digest::of("[]"),
@@ -166,7 +167,8 @@ fn the_hash_of_a_change_covers_all_but_its_signatures() {
         signature: "…".into(),
     });
     assert_eq!(signed.hash(), one.hash());
-    let others: [fn(&mut ChangeRecord); 6] = [
+    let others: [fn(&mut ChangeRecord); 7] = [
+        |record| record.ledger = "staging.example/ledger".into(),
         |record| record.submitter = None,
         |record| record.number = ChangeId(8),
         |record| record.base_version = PolicyVersion(4),

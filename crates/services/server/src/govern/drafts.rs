@@ -8,6 +8,7 @@ use estate::{
     Verb,
 };
 use ledger::StoredChange;
+use tlog::VerifierKey;
 
 use super::{
     GovernError, Plan,
@@ -75,6 +76,7 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         let changes = policy::changes_between(&world.policies, &next.policies);
         let access = access_changes(&world.policies, &next.policies, now);
         let submission = Submission {
+            ledger: self.ledger_name()?,
             number,
             base_version: world.version(),
             access: digest_of(&access),
@@ -132,6 +134,15 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         }
     }
 
+    /// The name of this server's ledger: trust domain and tenant are in it.
+    fn ledger_name(&self) -> Result<String, GovernError> {
+        let key: VerifierKey = self
+            .ledger_key
+            .parse()
+            .map_err(|_| StoreError::Corrupt("the ledger's key".to_owned()))?;
+        Ok(key.name().to_owned())
+    }
+
     fn judged(
         &self,
         world: &World,
@@ -139,6 +150,16 @@ impl<S: Store, A: DatabaseAccounts> Server<S, A> {
         record: ChangeRecord,
         access: Vec<AccessChange>,
     ) -> Result<Draft, GovernError> {
+        let here = self.ledger_name()?;
+        if record.ledger != here {
+            let (number, found) = (record.number, record.ledger);
+            return Err(NotApproved::OtherLedger {
+                number,
+                found,
+                here,
+            }
+            .into());
+        }
         world.belongings_with(&next.estate)?;
         let changes = policy::changes_between(&world.policies, &next.policies);
         let verdict = estate::approve(
