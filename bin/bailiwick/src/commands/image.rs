@@ -23,7 +23,9 @@ use images::{
     SuspectReport, Unbound, UnknownPacking,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use registry::{Options, Reference, auth_file_candidates, open_source, open_target};
+use registry::{
+    Helpers, Host, Options, Reference, auth_file_candidates, open_source, open_target_from,
+};
 
 use self::recipients::opener;
 use crate::advice::Advice;
@@ -42,9 +44,9 @@ enum ImageCommand {
     ///
     /// Example: bailiwick image decrypt docker://registry.example/app:1 oci:plain:1 --key private.pem
     Decrypt {
-        /// Where the image lies.
+        /// Where the image lies: `docker://HOST/NAME[:TAG|@DIGEST]`, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`.
         source: Reference,
-        /// Where the plain image goes.
+        /// Where the plain image goes: the same forms.
         target: Reference,
         /// Private key files. Can be given several times. Key providers that are configured here are asked, too;
         /// `provider:NAME:ARGUMENTS` tells one of them more.
@@ -87,12 +89,15 @@ enum ImageCommand {
 /// How registries are reached.
 #[derive(Debug, Args)]
 struct RegistryArgs {
-    /// Files with credentials; asked before those of docker, podman and skopeo.
+    /// Files with credentials; asked before `$REGISTRY_AUTH_FILE` and those of docker, podman and skopeo.
     #[arg(long = "authfile")]
     auth_files: Vec<PathBuf>,
     /// Certificate authorities (PEM) that are trusted beside the system's.
     #[arg(long = "registry-ca")]
     authorities: Vec<PathBuf>,
+    /// Registries that are spoken to without TLS; those on this machine are anyway. Can be given several times.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    plain_http: Vec<Host>,
 }
 
 impl RegistryArgs {
@@ -100,12 +105,20 @@ impl RegistryArgs {
         let mut auth_files = self.auth_files.clone();
         let folder = |name| std::env::var_os(name).map(PathBuf::from);
         auth_files.extend(auth_file_candidates(
+            folder("REGISTRY_AUTH_FILE").as_deref(),
             folder("XDG_RUNTIME_DIR").as_deref(),
             folder("HOME").as_deref(),
         ));
         Options {
             auth_files,
             authorities: self.authorities.clone(),
+            helpers: Helpers {
+                directories: std::env::var_os("PATH")
+                    .map(|path| std::env::split_paths(&path).collect())
+                    .unwrap_or_default(),
+                ..Helpers::default()
+            },
+            plain_http: self.plain_http.clone(),
             ..Options::default()
         }
     }
@@ -183,7 +196,7 @@ fn decrypt(
     }
     let opener = opener(&files)?;
     let from = open_source(source, options)?;
-    let to = open_target(target, options)?;
+    let to = open_target_from(source, target, options)?;
     let bar = progress("decrypting");
     let decrypted = images::decrypt(
         from.as_ref(),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use estate::Digest;
 use images::{Kind, PortError};
 
+use crate::archive::TarError;
+
 /// Why an image could not be read or written. Each says whose fault it is, and [`RegistryError::kind`] what it means.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,11 +36,38 @@ pub enum RegistryError {
     /// Fault: whoever made the layout.
     #[error("`{}` is not a plain file, or larger than is read", .0.display())]
     OddFile(PathBuf),
+    /// Fault: whoever made the archive, or the caller.
+    #[error("`{}` is no archive of images", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TarError,
+    },
+    /// Fault: whoever made the archive.
+    #[error("`{}` holds a link, which no archive of a layout needs", .0.display())]
+    LinkInArchive(PathBuf),
+    /// Fault: the caller; there is something else in that file.
+    #[error("`{}` is not what `docker save` writes", .0.display())]
+    NotADockerArchive(PathBuf),
+    /// Fault: whoever made the archive.
+    #[error("`{}` names a file `{name}` that it does not hold", path.display())]
+    NotInArchive {
+        /// The archive.
+        path: PathBuf,
+        /// The file, escaped and cut.
+        name: String,
+    },
+    /// Fault: the caller.
+    #[error("nothing is written in the form of `docker save`")]
+    ReadOnly,
     /// Fault: the caller; nothing has that name.
     #[error("there is no image `{0}`")]
     NoSuchImage(String),
     /// Fault: the caller; several images lie there and none was chosen.
-    #[error("several images lie there: name one of them, as in `oci:DIR:TAG`")]
+    #[error(
+        "several images lie there: name one of them, as in `oci:DIR:TAG` or `oci-archive:FILE:TAG`"
+    )]
     NotOneImage,
     /// Fault: the caller; a digest can't be chosen, it follows from what is written.
     #[error("a target is named by a tag, not by a digest")]
@@ -123,6 +152,14 @@ pub enum RegistryError {
         /// The registry.
         host: String,
     },
+    /// Fault: this machine, or the helper.
+    #[error("the credential helper `docker-credential-{name}` {what}")]
+    Helper {
+        /// The helper, escaped and cut.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Fault: whoever wrote the file.
     #[error("`{}` holds no certificate in PEM form", .0.display())]
     NoCertificate(PathBuf),
@@ -145,6 +182,8 @@ impl RegistryError {
             Self::NotALayout(_)
             | Self::NoSuchImage(_)
             | Self::NotOneImage
+            | Self::NotADockerArchive(_)
+            | Self::ReadOnly
             | Self::DigestAsTarget => Kind::Usage,
             Self::Denied { .. } => Kind::Denied,
             Self::WrongDigest(_) | Self::WrongSize { .. } => Kind::VerificationFailed,

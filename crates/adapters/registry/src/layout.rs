@@ -4,7 +4,10 @@ mod index;
 mod staging;
 mod target;
 
+pub(crate) use index::LayoutIndex;
+pub(crate) use staging::{Staging, lock_directory};
 pub use target::LayoutTarget;
+pub(crate) use target::{sync_directory, write_durably};
 
 use std::fs::File;
 use std::io::Read;
@@ -12,11 +15,12 @@ use std::path::{Path, PathBuf};
 
 use estate::Digest;
 use images::{BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest};
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::RegistryError;
 use crate::reference::{LayoutReference, LayoutTag};
-use index::LayoutIndex;
 
 /// A layout that an image is read from.
 #[derive(Debug)]
@@ -99,8 +103,8 @@ fn read_manifest(
     id: BlobId,
     media_type: &str,
 ) -> Result<RawManifest, RegistryError> {
-    let bytes = read_small(&blob_path(directory, &id.digest))?
-        .ok_or(RegistryError::NoSuchBlob(id.digest))?;
+    let (file, size) = open_blob(directory, &id.digest)?;
+    let bytes = read_opened(file, size, &blob_path(directory, &id.digest))?;
     if BlobId::of(&bytes) != id {
         return Err(RegistryError::WrongDigest(id.digest));
     }
@@ -115,13 +119,24 @@ fn check_layout(directory: &Path) -> Result<(), RegistryError> {
     let path = directory.join(MARKER);
     let not_a_layout = || RegistryError::NotALayout(directory.to_owned());
     let bytes = read_small(&path)?.ok_or_else(not_a_layout)?;
-    let marker: Marker = serde_json::from_slice(&bytes)
-        .map_err(|source| RegistryError::MalformedFile { path, source })?;
-    if marker.image_layout_version == LAYOUT_VERSION {
+    if is_marker(&bytes) {
         Ok(())
     } else {
         Err(not_a_layout())
     }
+}
+
+/// Whether a file says that a layout lies around it, of the version that is known.
+pub(crate) fn is_marker(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Marker>(bytes)
+        .is_ok_and(|marker| marker.image_layout_version == LAYOUT_VERSION)
+}
+
+/// The content of such a file.
+pub(crate) fn marker_bytes() -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&Marker {
+        image_layout_version: LAYOUT_VERSION.to_owned(),
+    })
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -131,15 +146,18 @@ struct Marker {
 }
 
 fn open_blob(directory: &Path, digest: &Digest) -> Result<(File, u64), RegistryError> {
-    let path = blob_path(directory, digest);
-    open_plain(&path)?.ok_or(RegistryError::NoSuchBlob(*digest))
+    open_in_blobs(directory, digest)?.ok_or(RegistryError::NoSuchBlob(*digest))
 }
 
 /// The content of a small file; `None` when there is none.
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
-    let Some((file, size)) = open_plain(path)? else {
-        return Ok(None);
-    };
+    match open_plain(path)? {
+        Some((file, size)) => read_opened(file, size, path).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read_opened(file: File, size: u64, path: &Path) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
     file.take(MANIFEST_LIMIT + 1)
         .read_to_end(&mut bytes)
@@ -147,17 +165,26 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
     if size > MANIFEST_LIMIT || bytes.len() as u64 > MANIFEST_LIMIT {
         return Err(RegistryError::OddFile(path.to_owned()));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Opens a plain file and nothing else: a layout made by somebody else may hold links out of it, pipes that never
 /// answer, or devices that never end.
 fn open_plain(path: &Path) -> Result<Option<(File, u64)>, RegistryError> {
+    open_plain_at(CWD, path, path)
+}
+
+/// `path` is how the file is named in errors.
+fn open_plain_at(
+    directory: impl rustix::fd::AsFd,
+    name: &Path,
+    path: &Path,
+) -> Result<Option<(File, u64)>, RegistryError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
-        Err(rustix::io::Errno::LOOP) => return Err(RegistryError::OddFile(path.to_owned())),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(Errno::LOOP) => return Err(RegistryError::OddFile(path.to_owned())),
         Err(errno) => return Err(RegistryError::disk(path, "read")(errno.into())),
     };
     let metadata = file.metadata().map_err(RegistryError::disk(path, "read"))?;
@@ -167,11 +194,44 @@ fn open_plain(path: &Path) -> Result<Option<(File, u64)>, RegistryError> {
     Ok(Some((file, metadata.len())))
 }
 
+/// Opens a blob, step by step: none of the directories on the way may be a link out of the layout either.
+fn open_in_blobs(directory: &Path, digest: &Digest) -> Result<Option<(File, u64)>, RegistryError> {
+    let Some(blobs) = open_blobs(directory)? else {
+        return Ok(None);
+    };
+    let path = blob_path(directory, digest);
+    open_plain_at(&blobs, Path::new(&digest.to_hex()), &path)
+}
+
+/// The directory of blobs, if it is there.
+fn open_blobs(directory: &Path) -> Result<Option<OwnedFd>, RegistryError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut path = directory.to_owned();
+    let failed = |path: &Path, errno: Errno| match errno {
+        Errno::NOENT => Ok(None),
+        Errno::LOOP | Errno::NOTDIR => Err(RegistryError::OddFile(path.to_owned())),
+        errno => Err(RegistryError::disk(path, "read")(errno.into())),
+    };
+    // The layout's own name is the caller's, and may be a link.
+    let mut inside = match rustix::fs::open(directory, flags, Mode::empty()) {
+        Ok(inside) => inside,
+        Err(errno) => return failed(&path, errno),
+    };
+    for part in BLOBS.split('/') {
+        path.push(part);
+        inside = match rustix::fs::openat(&inside, part, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(inside) => inside,
+            Err(errno) => return failed(&path, errno),
+        };
+    }
+    Ok(Some(inside))
+}
+
 fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
     directory.join(BLOBS).join(digest.to_hex())
 }
 
-const MARKER: &str = "oci-layout";
+pub(crate) const MARKER: &str = "oci-layout";
 const LAYOUT_VERSION: &str = "1.0.0";
-const INDEX: &str = "index.json";
-const BLOBS: &str = "blobs/sha256";
+pub(crate) const INDEX: &str = "index.json";
+pub(crate) const BLOBS: &str = "blobs/sha256";

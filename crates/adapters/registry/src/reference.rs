@@ -1,7 +1,9 @@
-//! Names of images: `docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]` and `oci:DIR[:TAG]`.
+//! Names of images: `docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]`, `oci:DIR[:TAG]`, and those of archives.
 
+mod archive;
 mod host;
 
+pub use archive::ArchiveReference;
 pub use host::Host;
 
 use std::fmt;
@@ -15,6 +17,10 @@ use estate::Digest;
 pub enum Reference {
     /// In a directory with an OCI image layout.
     Layout(LayoutReference),
+    /// In a file with the tar of such a layout.
+    Archive(ArchiveReference),
+    /// In a file that `docker save` wrote; it is only read.
+    DockerArchive(ArchiveReference),
     /// In a registry.
     Remote(RemoteReference),
 }
@@ -119,7 +125,7 @@ pub struct Tag(String);
 #[non_exhaustive]
 pub enum ReferenceError {
     /// Fault: the caller.
-    #[error("`{}` names no image: begin with `docker://` or `oci:`", .0.escape_debug())]
+    #[error("`{}` names no image: begin with `docker://`, `oci:`, `oci-archive:` or `docker-archive:`", .0.escape_debug())]
     Transport(String),
     /// Fault: the caller.
     #[error("`{}` is no registry: write `host`, `host:port` or `[address]:port`", .0.escape_debug())]
@@ -139,6 +145,9 @@ pub enum ReferenceError {
     /// Fault: the caller.
     #[error("`oci:` needs a directory")]
     NoDirectory,
+    /// Fault: the caller.
+    #[error("`oci-archive:` and `docker-archive:` need a file")]
+    NoFile,
 }
 
 impl FromStr for Reference {
@@ -151,6 +160,12 @@ impl FromStr for Reference {
         if let Some(rest) = text.strip_prefix("oci:") {
             return layout(rest).map(Self::Layout);
         }
+        if let Some(rest) = text.strip_prefix("oci-archive:") {
+            return ArchiveReference::parse(rest).map(Self::Archive);
+        }
+        if let Some(rest) = text.strip_prefix("docker-archive:") {
+            return ArchiveReference::parse(rest).map(Self::DockerArchive);
+        }
         Err(ReferenceError::Transport(short(text)))
     }
 }
@@ -159,9 +174,10 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layout(LayoutReference { directory, tag }) => {
-                write!(f, "oci:{}", directory.display())?;
-                tag.as_ref().map_or(Ok(()), |tag| write!(f, ":{}", tag.0))
+                in_place(f, "oci", directory, tag.as_ref())
             }
+            Self::Archive(place) => in_place(f, "oci-archive", place.file(), place.tag()),
+            Self::DockerArchive(place) => in_place(f, "docker-archive", place.file(), place.tag()),
             Self::Remote(RemoteReference {
                 host,
                 repository,
@@ -176,6 +192,16 @@ impl fmt::Display for Reference {
             }
         }
     }
+}
+
+fn in_place(
+    f: &mut fmt::Formatter<'_>,
+    transport: &str,
+    path: &Path,
+    tag: Option<&LayoutTag>,
+) -> fmt::Result {
+    write!(f, "{transport}:{}", path.display())?;
+    tag.map_or(Ok(()), |tag| write!(f, ":{}", tag.0))
 }
 
 /// The directory ends at the first colon, as it does for other tools that read these names.
@@ -299,6 +325,10 @@ mod tests {
             "oci:/some/where:tag".to_owned(),
             "oci:here:localhost/a/b:1.0".to_owned(),
             "oci:../there".to_owned(),
+            "oci-archive:some/file.tar".to_owned(),
+            "oci-archive:/file:localhost/a/b:1.0".to_owned(),
+            "docker-archive:/file".to_owned(),
+            "docker-archive:/file:busybox:1.36".to_owned(),
         ] {
             assert_eq!(parse(&text).unwrap().to_string(), text);
         }
@@ -355,6 +385,11 @@ mod tests {
             "oci:dir:a b",
             "oci:dir:/x",
             "oci:d\0ir",
+            "oci-archive:",
+            "oci-archive:/dir/",
+            "oci-archive:file:",
+            "docker-archive:",
+            "docker-archive:fi\0le",
         ] {
             assert!(parse(bad).is_err(), "`{bad}` was read as {:?}", parse(bad));
         }
@@ -362,7 +397,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_what_is_read_is_written_back(text in "(docker://|oci:|)[ -~é\0]{0,60}") {
+        fn no_text_panics_and_what_is_read_is_written_back(text in "(docker://|oci:|oci-archive:|docker-archive:|)[ -~é\0]{0,60}") {
             if let Ok(reference) = parse(&text) {
                 prop_assert_eq!(parse(&reference.to_string()).unwrap(), reference);
             }

@@ -3,7 +3,7 @@
 use clap::Args;
 use estate::Digest;
 use images::{EncryptOptions, Encrypted, LayerChoice, Platform, encrypt_with, preview_encrypt};
-use registry::{Reference, open_source, open_target};
+use registry::{Reference, open_source, open_target_from};
 use serde::Serialize;
 
 use super::args::{KeyArgs, OutputArgs, RecipientArgs};
@@ -16,9 +16,10 @@ use crate::advice::Advice;
 /// --recipient bailiwick:medrec --key-document medrec.json --root-pin sha256:…
 #[derive(Debug, Args)]
 pub(super) struct EncryptArgs {
-    /// Where the image lies: `oci:DIR[:TAG]` or `docker://HOST/NAME[:TAG|@DIGEST]`.
+    /// Where the image lies: `docker://HOST/NAME[:TAG|@DIGEST]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or
+    /// `docker-archive:FILE[:NAME:TAG]`.
     source: Reference,
-    /// Where the encrypted image goes.
+    /// Where the encrypted image goes: as the first, but for `docker-archive:`, which is only read.
     target: Reference,
     #[command(flatten)]
     recipients: RecipientArgs,
@@ -78,7 +79,7 @@ pub(super) fn run(args: &EncryptArgs) -> anyhow::Result<()> {
         let shown = preview_encrypt(from.as_ref(), &recipients, &options)?;
         return answer(args, None, shown.layers, shown.kept, shown.readable_layers);
     }
-    let to = open_target(&args.target, &registries)?;
+    let to = open_target_from(&args.source, &args.target, &registries)?;
     let bar = progress("encrypting");
     let Encrypted {
         digest,

@@ -31,7 +31,7 @@ Example: bailiwick image promote docker://registry.example/medrec:7 --to medrec 
 A promoter's key: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out promoter.pem
 Its public half, for `keys/` of the estate: openssl pkey -in promoter.pem -pubout -out medrec.pub")]
 pub(super) struct PromoteArgs {
-    /// Where the images lie: `oci:DIR[:TAG]` or `docker://HOST/NAME[:TAG|@DIGEST]`.
+    /// Where the images lie: `docker://HOST/NAME[:TAG|@DIGEST]`, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`.
     source: Reference,
     /// The image set.
     #[arg(long = "to", value_name = "SET")]

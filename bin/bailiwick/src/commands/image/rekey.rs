@@ -5,7 +5,7 @@ use estate::Digest;
 use images::{
     DecryptOptions, Moved, Platform, Preview, RekeyOptions, preview_rebind, preview_rekey,
 };
-use registry::{Reference, open_source, open_target};
+use registry::{Reference, open_source, open_target_from};
 use serde::Serialize;
 
 use super::args::{KeyArgs, OutputArgs, RecipientArgs};
@@ -118,7 +118,7 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
         } = preview_rekey(from.as_ref(), &recipients, &options)?;
         return answer(rewrite, None, layers, readable_layers, &[]);
     }
-    let to = open_target(&rewrite.target, &registries)?;
+    let to = open_target_from(&rewrite.source, &rewrite.target, &registries)?;
     let bar = progress("encrypting anew");
     let done = images::rekey(
         from.as_ref(),
@@ -148,7 +148,7 @@ pub(super) fn rebind(args: &RebindArgs) -> anyhow::Result<()> {
     let done = if rewrite.dry_run {
         preview_rebind(from.as_ref(), &keys.openers(), &recipients)?
     } else {
-        let to = open_target(&rewrite.target, &registries)?;
+        let to = open_target_from(&rewrite.source, &rewrite.target, &registries)?;
         let bar = progress("verifying");
         let openers = keys.openers();
         images::rebind(

@@ -13,21 +13,21 @@ use crate::error::RegistryError;
 
 /// The list of images. Members and entries that we do not know are kept as they are.
 #[derive(Debug)]
-pub(super) struct LayoutIndex {
+pub(crate) struct LayoutIndex {
     members: RawObject,
     entries: Vec<Box<RawValue>>,
 }
 
 /// What an entry says, as far as we need it.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) media_type: String,
-    pub(super) id: BlobId,
+pub(crate) struct Entry {
+    pub(crate) media_type: String,
+    pub(crate) id: BlobId,
 }
 
 impl LayoutIndex {
     /// A layout without images.
-    pub(super) fn empty() -> Result<Self, serde_json::Error> {
+    pub(crate) fn empty() -> Result<Self, serde_json::Error> {
         let mut members = RawObject::default();
         members.set("schemaVersion", &2)?;
         Ok(Self {
@@ -44,7 +44,8 @@ impl LayoutIndex {
         Self::parse(&bytes).map_err(|source| RegistryError::MalformedFile { path, source })
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+    /// Reads the content of the file.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let members: RawObject = serde_json::from_slice(bytes)?;
         let entries: Vec<Box<RawValue>> = members
             .read(MANIFESTS)?
@@ -59,15 +60,15 @@ impl LayoutIndex {
     }
 
     /// The image with this name; without a name, the only one.
-    pub(super) fn find(&self, tag: Option<&str>) -> Result<Entry, RegistryError> {
+    pub(crate) fn find(&self, tag: Option<&str>) -> Result<Entry, RegistryError> {
         let mut found = self
             .entries
             .iter()
             .filter_map(|raw| Parsed::of(raw).ok())
             .filter(|entry| tag.is_none() || entry.name() == tag);
-        let first = found.next().ok_or_else(|| {
-            RegistryError::NoSuchImage(tag.unwrap_or("in that directory").to_owned())
-        })?;
+        let first = found
+            .next()
+            .ok_or_else(|| RegistryError::NoSuchImage(tag.unwrap_or("in that place").to_owned()))?;
         // Two entries under one name would let the order of a file decide which image is meant.
         if found.next().is_some() {
             return Err(RegistryError::NotOneImage);
@@ -82,7 +83,7 @@ impl LayoutIndex {
     }
 
     /// Lets `tag` stand for `root` from now on. An image without a name replaces the former one without a name.
-    pub(super) fn replace(
+    pub(crate) fn replace(
         &mut self,
         tag: Option<&str>,
         root: &RawManifest,
@@ -100,8 +101,13 @@ impl LayoutIndex {
         Ok(())
     }
 
+    /// How many images it lists.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The file's content.
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut members = self.members.clone();
         members.set(MANIFESTS, &self.entries)?;
         serde_json::to_vec(&members)

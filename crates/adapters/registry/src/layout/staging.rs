@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use crate::error::RegistryError;
 
 /// The directory. A lock on it, which ends with the process, says that it is in use.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(crate) struct Staging {
     path: PathBuf,
     _lock: File,
     next: AtomicU64,
@@ -18,7 +18,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Makes the directory inside `parent` and removes what killed processes left there.
-    pub(super) fn begin(parent: &Path) -> Result<Self, RegistryError> {
+    pub(crate) fn begin(parent: &Path) -> Result<Self, RegistryError> {
         // Nobody may sweep between the making of the directory and the lock on it.
         let _guard = lock_directory(parent)?;
         sweep(parent).map_err(RegistryError::disk(parent, "read"))?;
@@ -33,7 +33,7 @@ impl Staging {
     }
 
     /// A name in the directory that nobody used before.
-    pub(super) fn fresh(&self) -> PathBuf {
+    pub(crate) fn fresh(&self) -> PathBuf {
         self.path
             .join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
     }
@@ -56,7 +56,8 @@ fn sweep(parent: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let ours = entry.file_name().to_str().is_some_and(is_ours);
-        if !ours || !entry.file_type()?.is_dir() {
+        // In a directory that many write to, what is not of this user may not be removed, and is not waited for.
+        if !ours || !entry.metadata().is_ok_and(|metadata| is_mine(&metadata)) {
             continue;
         }
         let Ok(directory) = File::open(entry.path()) else {
@@ -70,8 +71,12 @@ fn sweep(parent: &Path) -> io::Result<()> {
     Ok(())
 }
 
+fn is_mine(metadata: &fs::Metadata) -> bool {
+    metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
 /// Waits until nobody else changes the directory; the lock ends with the value.
-pub(super) fn lock_directory(path: &Path) -> Result<File, RegistryError> {
+pub(crate) fn lock_directory(path: &Path) -> Result<File, RegistryError> {
     let directory = File::open(path).map_err(RegistryError::disk(path, "read"))?;
     directory
         .lock()

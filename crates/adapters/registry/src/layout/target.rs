@@ -10,7 +10,7 @@ use images::{BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
 
 use super::index::LayoutIndex;
 use super::staging::{Staging, lock_directory};
-use super::{BLOBS, INDEX, LAYOUT_VERSION, MARKER, Marker, blob_path, check_layout, open_plain};
+use super::{BLOBS, INDEX, MARKER, blob_path, check_layout, marker_bytes, open_blobs, open_plain};
 use crate::error::RegistryError;
 use crate::reference::{LayoutReference, LayoutTag};
 
@@ -84,6 +84,8 @@ impl LayoutTarget {
         let guard = lock_directory(&self.directory)?;
         let blobs = self.directory.join(BLOBS);
         fs::create_dir_all(&blobs).map_err(RegistryError::disk(&blobs, "created"))?;
+        // A link in an existing layout would lead our blobs out of it.
+        open_blobs(&self.directory)?;
         for Staged { path, digest } in self
             .staged
             .lock()
@@ -107,10 +109,7 @@ impl LayoutTarget {
         if open_plain(&path)?.is_some() {
             return check_layout(&self.directory);
         }
-        let marker = Marker {
-            image_layout_version: LAYOUT_VERSION.to_owned(),
-        };
-        let bytes = serde_json::to_vec(&marker).map_err(malformed(&path))?;
+        let bytes = marker_bytes().map_err(malformed(&path))?;
         self.replace(&path, &bytes)
     }
 
@@ -197,7 +196,7 @@ impl BlobWriter for FileWriter<'_> {
     }
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
     let write = || {
         let mut file = File::create_new(path)?;
         file.write_all(bytes)?;
@@ -206,7 +205,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
     write().map_err(RegistryError::disk(path, "written"))
 }
 
-fn sync_directory(path: &Path) -> Result<(), RegistryError> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), RegistryError> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(RegistryError::disk(path, "written"))

@@ -31,7 +31,7 @@ impl Host {
         }
     }
 
-    pub(super) fn is_docker_hub(&self) -> bool {
+    pub(crate) fn is_docker_hub(&self) -> bool {
         self.port.is_none() && matches!(&self.name, Name::Dns(name) if name == "docker.io")
     }
 

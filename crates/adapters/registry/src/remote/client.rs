@@ -1,8 +1,8 @@
 //! One repository of a registry: requests with the credentials that it asks for, and what its answers mean.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use images::MANIFEST_LIMIT;
 use reqwest::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 use super::Options;
 use super::challenge::Challenge;
 use super::credentials::Login;
+use super::retry::{self, Patience};
+use super::token::{Demand, basic};
 use super::transport::{self, Rule};
 use crate::error::RegistryError;
 use crate::reference::{RemoteReference, Version};
@@ -24,6 +26,7 @@ pub(super) struct Client {
     rule: Rule,
     login: Option<Login>,
     authorization: Mutex<Option<HeaderValue>>,
+    patience: Patience,
 }
 
 impl Client {
@@ -44,8 +47,9 @@ impl Client {
             what: "its name makes no address",
         })?;
         Ok(Self {
-            http: transport::client(rule, options)?,
-            login: Login::find(&options.auth_files, reference)?,
+            http: transport::client(&rule, options)?,
+            login: Login::find(options, reference)?,
+            patience: options.patience,
             authorization: Mutex::default(),
             host,
             repository: reference.repository().as_str().to_owned(),
@@ -74,11 +78,51 @@ impl Client {
         Ok(url)
     }
 
-    /// Sends a request; where the registry wants credentials, gets them and sends it again.
+    /// Sends a request that does no harm when it is made twice; makes it again while the registry can't answer.
     pub(super) async fn send(
         &self,
         url: &Url,
         request: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        self.patiently(|| self.send_authorized(url, &request)).await
+    }
+
+    /// Does `step` until it succeeds, fails for good, or patience ends; the last answer is the answer.
+    pub(super) async fn patiently<F: Future<Output = Result<Response, RegistryError>>>(
+        &self,
+        step: impl Fn() -> F,
+    ) -> Result<Response, RegistryError> {
+        let mut tried = 0;
+        loop {
+            let answer = step().await;
+            let asked = match &answer {
+                Ok(answer) if retry::may_pass(answer.status()) => retry::asked_wait(answer),
+                Err(RegistryError::Unreachable { .. } | RegistryError::Broken { .. }) => None,
+                _ => return answer,
+            };
+            if !self.wait(tried, asked).await {
+                return answer;
+            }
+            tried += 1;
+        }
+    }
+
+    /// Waits before retry number `retry`; `false` when it is time to give up.
+    pub(super) async fn wait(&self, retry: u32, asked: Option<Duration>) -> bool {
+        match self.patience.wait(retry, asked) {
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Where the registry wants credentials, gets them and sends the request again.
+    async fn send_authorized(
+        &self,
+        url: &Url,
+        request: &impl Fn(&reqwest::Client) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let answer = self.send_once(url, request(&self.http)).await?;
         // Where a redirect led elsewhere, the demand is that of somebody else.
@@ -128,6 +172,10 @@ impl Client {
 
     pub(super) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+
+    pub(super) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
     }
 
     pub(super) fn network(&self, source: reqwest::Error) -> RegistryError {
@@ -195,76 +243,25 @@ impl Client {
 
     async fn answer_to(&self, challenge: Challenge) -> Result<HeaderValue, RegistryError> {
         match challenge {
-            Challenge::Basic => {
-                let login = self.login.as_ref().ok_or_else(|| RegistryError::Denied {
+            Challenge::Basic => match &self.login {
+                Some(Login::Password { name, password }) => self.header(&basic(name, password)),
+                Some(Login::IdentityToken(_)) | None => Err(RegistryError::Denied {
                     host: self.host.clone(),
                     status: StatusCode::UNAUTHORIZED.as_u16(),
                     reason: "it wants a name and a password, and none are configured".to_owned(),
-                })?;
-                self.header(&basic(login))
-            }
+                }),
+            },
             Challenge::Bearer {
                 realm,
                 service,
                 scope,
             } => {
-                let mut url = self.given_url(&self.base, &realm)?;
-                for (name, value) in [("service", service), ("scope", scope)] {
-                    if let Some(value) = value {
-                        url.query_pairs_mut().append_pair(name, &value);
-                    }
-                }
-                let token = self.token(url).await?;
+                let realm = self.given_url(&self.base, &realm)?;
+                let token = self.token(realm, &Demand { service, scope }).await?;
                 self.header(&Zeroizing::new(format!("Bearer {}", *token)))
             }
         }
     }
-
-    async fn token(&self, url: Url) -> Result<Zeroizing<String>, RegistryError> {
-        let mut request = self.http.get(url);
-        if let Some(login) = &self.login {
-            request = request.header(AUTHORIZATION, self.header(&basic(login))?);
-        }
-        let answer = request
-            .send()
-            .await
-            .map_err(|source| self.network(source))?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.failure(answer).await);
-        }
-        let body = Zeroizing::new(self.body(answer, MANIFEST_LIMIT).await?);
-        let Token {
-            token,
-            access_token,
-        } = serde_json::from_slice(&body).map_err(|_| self.protocol("its token can't be read"))?;
-        token
-            .or(access_token)
-            .filter(|token| !token.is_empty())
-            .map(Zeroizing::new)
-            .ok_or_else(|| self.protocol("it gave no token"))
-    }
-
-    fn header(&self, text: &str) -> Result<HeaderValue, RegistryError> {
-        let mut header =
-            HeaderValue::from_str(text).map_err(|_| self.protocol("its token is no text"))?;
-        header.set_sensitive(true);
-        Ok(header)
-    }
-}
-
-#[derive(Deserialize)]
-struct Token {
-    token: Option<String>,
-    access_token: Option<String>,
-}
-
-fn basic(login: &Login) -> Zeroizing<String> {
-    use base64::Engine;
-    let pair = Zeroizing::new(format!("{}:{}", login.name(), login.expose_password()));
-    Zeroizing::new(format!(
-        "Basic {}",
-        base64::prelude::BASE64_STANDARD.encode(pair.as_bytes())
-    ))
 }
 
 /// Tokens before passwords.

@@ -1,9 +1,10 @@
-//! A blob on its way from a registry to us.
+//! A blob on its way from a registry to us; a broken connection is taken up again where it broke.
 
 use std::sync::Arc;
 
 use images::{BlobId, BlobReader, PortError};
-use reqwest::StatusCode;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Response, StatusCode, Url};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::client::Client;
@@ -75,28 +76,78 @@ impl BlobReader for Download {
     }
 }
 
+/// Fetches the blob; after a broken connection the rest of it. Whoever reads digests the whole, however it came.
 async fn fetch(client: &Client, id: BlobId, sender: &Sender<Chunk>) -> Result<(), RegistryError> {
     let url = client.url(&format!("blobs/{}", id.digest))?;
-    let mut answer = client.send(&url, |http| http.get(url.clone())).await?;
-    match answer.status() {
-        StatusCode::OK => {}
+    let mut got = 0;
+    let mut tried = 0;
+    for _ in 0..RESUMPTIONS {
+        let before = got;
+        let broken = match fetch_from(client, &url, id, &mut got, sender).await {
+            Err(error @ (RegistryError::Broken { .. } | RegistryError::Unreachable { .. })) => {
+                error
+            }
+            ended => return ended,
+        };
+        if got > before {
+            tried = 0;
+        }
+        if got >= id.size {
+            return Ok(());
+        }
+        if !client.wait(tried, None).await {
+            return Err(broken);
+        }
+        tried += 1;
+    }
+    Err(client.protocol("it breaks a download again and again"))
+}
+
+async fn fetch_from(
+    client: &Client,
+    url: &Url,
+    id: BlobId,
+    got: &mut u64,
+    sender: &Sender<Chunk>,
+) -> Result<(), RegistryError> {
+    let from = *got;
+    let answer = client
+        .send(url, |http| match from {
+            0 => http.get(url.clone()),
+            _ => http
+                .get(url.clone())
+                .header(RANGE, format!("bytes={from}-")),
+        })
+        .await?;
+    let (mut answer, mut skip) = match answer.status() {
+        // It does not know ranges, and begins anew.
+        StatusCode::OK => (answer, from),
+        StatusCode::PARTIAL_CONTENT if from > 0 && continues(&answer, from, id.size) => (answer, 0),
+        StatusCode::PARTIAL_CONTENT if from > 0 => {
+            return Err(client.protocol("it goes on with a blob at another place"));
+        }
         StatusCode::NOT_FOUND => return Err(RegistryError::NoSuchBlob(id.digest)),
         _ => return Err(client.failure(answer).await),
-    }
+    };
+    let expected = id.size - (from - skip);
     if answer
         .content_length()
-        .is_some_and(|length| length != id.size)
+        .is_some_and(|length| length != expected)
     {
         return Err(RegistryError::WrongSize {
             digest: id.digest,
             expected: id.size,
         });
     }
-    while let Some(chunk) = answer
+    while let Some(mut chunk) = answer
         .chunk()
         .await
         .map_err(|source| client.network(source))?
     {
+        let known = usize::try_from(skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
+        skip -= known as u64;
+        let chunk = chunk.split_off(known);
+        *got = got.saturating_add(chunk.len() as u64);
         if sender.send(Ok(chunk)).await.is_err() {
             return Ok(());
         }
@@ -104,4 +155,15 @@ async fn fetch(client: &Client, id: BlobId, sender: &Sender<Chunk>) -> Result<()
     Ok(())
 }
 
+/// Whether an answer holds exactly the rest of the blob (RFC 9110 section 14.4).
+fn continues(answer: &Response, from: u64, size: u64) -> bool {
+    let wanted = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
+    answer
+        .headers()
+        .get(CONTENT_RANGE)
+        .is_some_and(|range| range.as_bytes() == wanted.as_bytes())
+}
+
 const AHEAD: usize = 16;
+/// A registry that gets a little further each time could go on for ever.
+const RESUMPTIONS: usize = 64;

@@ -9,9 +9,9 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use super::Options;
 use super::client::Client;
 use super::thread::NetworkThread;
-use super::upload::{Upload, same_digest};
+use super::upload::{Upload, cancel, location, same_digest};
 use crate::error::RegistryError;
-use crate::reference::{RemoteReference, Version};
+use crate::reference::{Host, RemoteReference, Repository, Version};
 
 /// A registry that an image is written to. The tag changes last, in one request.
 ///
@@ -19,7 +19,11 @@ use crate::reference::{RemoteReference, Version};
 pub struct RemoteTarget {
     client: Arc<Client>,
     thread: NetworkThread,
+    host: Host,
+    repository: Repository,
     tag: Version,
+    /// Another repository of the registry, whose blobs need no journey.
+    neighbour: Option<Repository>,
 }
 
 impl RemoteTarget {
@@ -35,8 +39,19 @@ impl RemoteTarget {
         Ok(Self {
             client: Arc::new(Client::new(reference, options)?),
             thread: NetworkThread::start()?,
+            host: reference.host().clone(),
+            repository: reference.repository().clone(),
             tag,
+            neighbour: None,
         })
+    }
+
+    /// Lets the registry itself carry over what already lies in `source`, if that is another repository of it.
+    #[must_use]
+    pub fn mounting_from(mut self, source: &RemoteReference) -> Self {
+        let near = *source.host() == self.host && *source.repository() != self.repository;
+        self.neighbour = near.then(|| source.repository().clone());
+        self
     }
 
     fn put(&self, version: Version, manifest: &RawManifest) -> Result<(), RegistryError> {
@@ -51,7 +66,14 @@ impl ImageTarget for RemoteTarget {
     fn holds(&self, id: &BlobId) -> Result<bool, PortError> {
         let client = Arc::clone(&self.client);
         let id = *id;
-        Ok(self.thread.run(async move { holds(&client, id).await })?)
+        let neighbour = self.neighbour.clone();
+        Ok(self.thread.run(async move {
+            match neighbour {
+                _ if lies_there(&client, id).await? => Ok(true),
+                Some(neighbour) => mount(&client, id, &neighbour).await,
+                None => Ok(false),
+            }
+        })?)
     }
 
     fn write_blob(&self) -> Result<Box<dyn BlobWriter + '_>, PortError> {
@@ -67,7 +89,37 @@ impl ImageTarget for RemoteTarget {
     }
 }
 
-async fn holds(client: &Client, id: BlobId) -> Result<bool, RegistryError> {
+/// Asks the registry to take a blob over from another of its repositories. One that declines gets it sent.
+async fn mount(client: &Client, id: BlobId, neighbour: &Repository) -> Result<bool, RegistryError> {
+    let mut url = client.url("blobs/uploads/")?;
+    url.query_pairs_mut()
+        .append_pair("mount", &id.digest.to_string())
+        .append_pair("from", neighbour.as_str());
+    let sent = client
+        .send(&url, |http| {
+            http.post(url.clone()).header(CONTENT_LENGTH, 0)
+        })
+        .await;
+    let answer = match sent {
+        Ok(answer) => answer,
+        Err(RegistryError::Denied { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match answer.status() {
+        // Some say so without having done it.
+        StatusCode::CREATED => lies_there(client, id).await,
+        StatusCode::ACCEPTED => {
+            // It opened an upload instead, which nobody will use.
+            if let Ok(session) = location(client, &url, &answer) {
+                cancel(client, &session).await;
+            }
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
+}
+
+pub(super) async fn lies_there(client: &Client, id: BlobId) -> Result<bool, RegistryError> {
     let url = client.url(&format!("blobs/{}", id.digest))?;
     let answer = client.send(&url, |http| http.head(url.clone())).await?;
     match answer.status() {

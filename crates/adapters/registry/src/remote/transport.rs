@@ -10,45 +10,55 @@ use super::{Loopback, Options};
 use crate::error::RegistryError;
 use crate::reference::Host;
 
-/// The rule for addresses: TLS, or this machine if the registry itself is this machine without TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The rule for addresses: TLS, unless the registry itself is this machine, or the caller asked for no TLS there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rule {
     Tls,
     PlainOnLoopback,
+    /// Without TLS to this registry, and by TLS to any other place.
+    PlainTo(Host),
 }
 
 impl Rule {
     pub(super) fn of(host: &Host, options: &Options) -> Self {
+        if options.plain_http.contains(host) {
+            return Self::PlainTo(host.clone());
+        }
         match options.loopback {
             Loopback::PlainHttp if host.is_loopback() => Self::PlainOnLoopback,
             Loopback::PlainHttp | Loopback::Tls => Self::Tls,
         }
     }
 
-    pub(super) const fn scheme(self) -> &'static str {
+    pub(super) const fn scheme(&self) -> &'static str {
         match self {
             Self::Tls => "https",
-            Self::PlainOnLoopback => "http",
+            Self::PlainOnLoopback | Self::PlainTo(_) => "http",
         }
     }
 
     /// Whether `url` may be asked: neither an answer nor a redirect leads from TLS to plain text, or off this machine.
-    pub(super) fn allows(self, url: &Url) -> bool {
+    pub(super) fn allows(&self, url: &Url) -> bool {
         match (url.scheme(), self) {
             ("https", _) => true,
-            ("http", Self::PlainOnLoopback) => is_loopback(url),
+            ("http", Self::PlainOnLoopback) => host_of(url).is_some_and(|host| host.is_loopback()),
+            ("http", Self::PlainTo(host)) => host_of(url).is_some_and(|asked| {
+                asked.authority() == host.authority()
+                    || asked.authority() == format!("{}:80", host.authority())
+            }),
             _ => false,
         }
     }
 }
 
 /// A client that follows the rule.
-pub(super) fn client(rule: Rule, options: &Options) -> Result<Client, RegistryError> {
+pub(super) fn client(rule: &Rule, options: &Options) -> Result<Client, RegistryError> {
+    let rule = rule.clone();
     let mut builder = Client::builder()
         .user_agent(concat!("bailiwick/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
-        .redirect(Policy::custom(move |attempt| follow(rule, attempt)));
+        .read_timeout(options.patience.silence)
+        .redirect(Policy::custom(move |attempt| follow(&rule, attempt)));
     for path in &options.authorities {
         let pem = fs::read(path).map_err(RegistryError::disk(path, "read"))?;
         let certificates = Certificate::from_pem_bundle(&pem)
@@ -60,7 +70,7 @@ pub(super) fn client(rule: Rule, options: &Options) -> Result<Client, RegistryEr
     builder.build().map_err(RegistryError::Client)
 }
 
-fn follow(rule: Rule, attempt: Attempt<'_>) -> reqwest::redirect::Action {
+fn follow(rule: &Rule, attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if attempt.previous().len() > REDIRECTS || !rule.allows(attempt.url()) {
         // The redirect itself becomes the answer, which no caller takes for success.
         return attempt.stop();
@@ -68,16 +78,13 @@ fn follow(rule: Rule, attempt: Attempt<'_>) -> reqwest::redirect::Action {
     attempt.follow()
 }
 
-fn is_loopback(url: &Url) -> bool {
+fn host_of(url: &Url) -> Option<Host> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
-    format!("{host}:{port}")
-        .parse::<Host>()
-        .is_ok_and(|host| host.is_loopback())
+    format!("{host}:{port}").parse().ok()
 }
 
 const CONNECT: Duration = Duration::from_secs(15);
-const SILENCE: Duration = Duration::from_secs(60);
 const REDIRECTS: usize = 5;
 
 #[cfg(test)]
@@ -91,7 +98,7 @@ mod tests {
         assert!(Rule::PlainOnLoopback.allows(&url("https://cdn.example/x")));
         assert!(Rule::PlainOnLoopback.allows(&url("http://127.0.0.1:5000/x")));
         assert!(Rule::PlainOnLoopback.allows(&url("http://[::1]:5000/x")));
-        for (rule, bad) in [
+        for (rule, bad) in &[
             (Rule::Tls, "http://127.0.0.1:5000/x"),
             (Rule::Tls, "http://cdn.example/x"),
             (Rule::PlainOnLoopback, "http://cdn.example/x"),
@@ -99,6 +106,37 @@ mod tests {
             (Rule::PlainOnLoopback, "file:///etc/passwd"),
         ] {
             assert!(!rule.allows(&url(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_tls_by_request_is_for_that_registry_only() {
+        let options = Options {
+            plain_http: vec![
+                "h.example:5000".parse().unwrap(),
+                "i.example".parse().unwrap(),
+            ],
+            ..Options::default()
+        };
+        let rule = |host: &str| Rule::of(&host.parse().unwrap(), &options);
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert_eq!(rule("h.example:5001"), Rule::Tls);
+        assert_eq!(rule("h.example"), Rule::Tls);
+        assert_eq!(rule("h.example:5000").scheme(), "http");
+        for (host, good) in [
+            ("h.example:5000", "http://h.example:5000/x"),
+            ("h.example:5000", "https://cdn.example/x"),
+            ("i.example", "http://i.example/x"),
+            ("i.example", "http://i.example:80/x"),
+        ] {
+            assert!(rule(host).allows(&url(good)), "{good}");
+        }
+        for bad in [
+            "http://h.example/x",
+            "http://cdn.example:5000/x",
+            "http://127.0.0.1/x",
+        ] {
+            assert!(!rule("h.example:5000").allows(&url(bad)), "{bad}");
         }
     }
 }

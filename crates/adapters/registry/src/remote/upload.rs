@@ -1,24 +1,24 @@
-//! A blob on its way from us to a registry: one session, one stream, and the digest at its end.
+//! A blob on its way from us to a registry: one session, one stream, and the digest at its end. Where the stream breaks,
+//! the session goes on from where it stands, or another begins.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 
 use bytes::Bytes;
 use estate::Digest;
-use images::{BlobWriter, PortError};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use images::{BlobId, BlobWriter, PortError};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RANGE};
 use reqwest::{Body, Response, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::client::Client;
+use super::feed::Feed;
 use super::thread::NetworkThread;
 use crate::error::RegistryError;
 
 /// The session. Dropped before its end, it is cancelled: nothing of the blob stays.
 pub(super) struct Upload {
-    chunks: Option<mpsc::Sender<Result<Bytes, io::Error>>>,
+    chunks: Option<mpsc::Sender<Bytes>>,
     digest: Option<oneshot::Sender<Digest>>,
     outcome: std_mpsc::Receiver<Result<(), RegistryError>>,
 }
@@ -30,14 +30,17 @@ impl Upload {
     ) -> Result<Self, RegistryError> {
         let opener = Arc::clone(client);
         let location = thread.run(async move { open(&opener).await })?;
-        let (chunks, stream) = mpsc::channel(AHEAD);
+        let (chunks, incoming) = mpsc::channel(AHEAD);
         let (digest, told) = oneshot::channel();
         let (answer, outcome) = std_mpsc::sync_channel(1);
         let client = Arc::clone(client);
         let busy = thread.busy();
         thread.spawn(async move {
             let _busy = busy;
-            let _ = answer.send(carry(&client, location, stream, told).await);
+            let feed = Feed::new(incoming);
+            let carried = carry(&client, location, &feed, told).await;
+            feed.close();
+            let _ = answer.send(carried);
         });
         Ok(Self {
             chunks: Some(chunks),
@@ -57,10 +60,11 @@ impl Upload {
 
 impl BlobWriter for Upload {
     fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let sent = match &self.chunks {
-            Some(chunks) => chunks
-                .blocking_send(Ok(Bytes::copy_from_slice(bytes)))
-                .is_ok(),
+            Some(chunks) => chunks.blocking_send(Bytes::copy_from_slice(bytes)).is_ok(),
             None => false,
         };
         if sent {
@@ -103,32 +107,15 @@ async fn open(client: &Client) -> Result<Url, RegistryError> {
 async fn carry(
     client: &Client,
     location: Url,
-    stream: mpsc::Receiver<Result<Bytes, io::Error>>,
+    feed: &Feed,
     told: oneshot::Receiver<Digest>,
 ) -> Result<(), RegistryError> {
-    let request = client
-        .http()
-        .patch(location.clone())
-        .header(CONTENT_TYPE, OCTETS)
-        .body(Body::wrap_stream(ReceiverStream::new(stream)));
-    let answer = client.send_once(&location, request).await;
-    let accepted = |answer: &Response| {
-        matches!(
-            answer.status(),
-            StatusCode::ACCEPTED | StatusCode::NO_CONTENT
-        )
-    };
-    let answer = match answer {
-        Ok(answer) if accepted(&answer) => answer,
-        // The writer may still be writing; it learns the reason when it meets the closed stream.
-        Ok(answer) => return Err(client.failure(answer).await),
-        Err(error) => return Err(error),
-    };
+    let location = send_all(client, location, feed).await?;
     let Ok(digest) = told.await else {
         cancel(client, &location).await;
         return Ok(());
     };
-    let mut last = self::location(client, &location, &answer)?;
+    let mut last = location;
     last.query_pairs_mut()
         .append_pair("digest", &digest.to_string());
     let answer = client
@@ -136,10 +123,92 @@ async fn carry(
             http.put(last.clone()).header(CONTENT_LENGTH, 0)
         })
         .await?;
-    if answer.status() != StatusCode::CREATED {
-        return Err(client.failure(answer).await);
+    if answer.status() == StatusCode::CREATED {
+        return same_digest(&answer, digest);
     }
-    same_digest(&answer, digest)
+    // The session is gone when it was a former try whose answer got lost.
+    let id = BlobId {
+        digest,
+        size: feed.end(),
+    };
+    if answer.status() == StatusCode::NOT_FOUND && super::target::lies_there(client, id).await? {
+        return Ok(());
+    }
+    Err(client.failure(answer).await)
+}
+
+/// Sends all of the blob; after a failure the rest of it, as long as the registry gets further. Gives the address at
+/// which the session is ended.
+async fn send_all(client: &Client, mut location: Url, feed: &Feed) -> Result<Url, RegistryError> {
+    let mut at = 0;
+    let mut tried = 0;
+    let mut furthest = 0;
+    for _ in 0..RESUMPTIONS {
+        let error = match send_from(client, &location, feed, at).await {
+            Ok(next) => return Ok(next),
+            Err(error) => error,
+        };
+        let passes = matches!(
+            error,
+            RegistryError::Broken { .. }
+                | RegistryError::Unreachable { .. }
+                | RegistryError::Overloaded { .. }
+                // A token that ended on the way; the question where the registry stands gets a new one.
+                | RegistryError::Denied { status: 401, .. }
+        );
+        if feed.end() > furthest {
+            furthest = feed.end();
+            tried = 0;
+        }
+        if !passes || !client.wait(tried, None).await {
+            return Err(error);
+        }
+        tried += 1;
+        (location, at) = match stands_at(client, &location).await {
+            Some((location, at)) if feed.reaches(at) => (location, at),
+            _ if feed.reaches(0) => (restart(client, &location).await?, 0),
+            _ => return Err(error),
+        };
+    }
+    Err(client.protocol("it breaks an upload again and again"))
+}
+
+async fn send_from(
+    client: &Client,
+    location: &Url,
+    feed: &Feed,
+    at: u64,
+) -> Result<Url, RegistryError> {
+    let request = client
+        .http()
+        .patch(location.clone())
+        .header(CONTENT_TYPE, OCTETS)
+        .body(Body::wrap_stream(feed.stream_from(at)));
+    let answer = client.send_once(location, request).await?;
+    match answer.status() {
+        StatusCode::ACCEPTED | StatusCode::NO_CONTENT => self::location(client, location, &answer),
+        _ => Err(client.failure(answer).await),
+    }
+}
+
+/// How much of the blob the registry has, and where it wants the rest. `None` when it does not tell: `0-0` stands for
+/// one byte and for none.
+async fn stands_at(client: &Client, location: &Url) -> Option<(Url, u64)> {
+    let answer = client
+        .send(location, |http| http.get(location.clone()))
+        .await
+        .ok()
+        .filter(|answer| answer.status().is_success())?;
+    let range = answer.headers().get(RANGE)?.to_str().ok()?;
+    let range = range.strip_prefix("bytes=").unwrap_or(range);
+    let last: u64 = range.strip_prefix("0-")?.parse().ok()?;
+    let next = self::location(client, location, &answer).unwrap_or_else(|_| location.clone());
+    (last > 0).then_some((next, last.checked_add(1)?))
+}
+
+async fn restart(client: &Client, location: &Url) -> Result<Url, RegistryError> {
+    cancel(client, location).await;
+    open(client).await
 }
 
 /// The registry may have stored other bytes than it was sent; one that says so is believed.
@@ -153,13 +222,17 @@ pub(super) fn same_digest(answer: &Response, digest: Digest) -> Result<(), Regis
 }
 
 /// Nobody waits for the answer: a session that stays is ended by the registry some day.
-async fn cancel(client: &Client, location: &Url) {
+pub(super) async fn cancel(client: &Client, location: &Url) {
     let _ = client
-        .send(location, |http| http.delete(location.clone()))
+        .send_once(location, client.http().delete(location.clone()))
         .await;
 }
 
-fn location(client: &Client, from: &Url, answer: &Response) -> Result<Url, RegistryError> {
+pub(super) fn location(
+    client: &Client,
+    from: &Url,
+    answer: &Response,
+) -> Result<Url, RegistryError> {
     let text = answer
         .headers()
         .get(LOCATION)
@@ -170,3 +243,5 @@ fn location(client: &Client, from: &Url, answer: &Response) -> Result<Url, Regis
 
 const OCTETS: &str = "application/octet-stream";
 const AHEAD: usize = 8;
+/// A registry that gets a little further each time could go on for ever.
+const RESUMPTIONS: usize = 64;

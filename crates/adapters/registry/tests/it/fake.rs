@@ -50,6 +50,16 @@ pub(crate) enum Mood {
     RefusesUploads,
     /// Says it stored something else.
     StoresOther,
+    /// Hangs up after 200,000 bytes of a blob, and goes on where it is asked to.
+    BreaksBlobs,
+    /// The same, but goes on somewhere else.
+    WrongRange,
+    /// Hangs up after 200,000 bytes once, and then begins anew.
+    BeginsAnew,
+    /// Takes blobs over from another repository.
+    Mounts,
+    /// Wants a token, and takes its time to give it.
+    SlowToken,
 }
 
 #[derive(Default)]
@@ -59,6 +69,15 @@ pub(crate) struct Inside {
     pub(crate) uploads: HashMap<String, Vec<u8>>,
     pub(crate) cancelled: usize,
     pub(crate) requests: Vec<String>,
+    /// Blobs of another repository.
+    pub(crate) elsewhere: HashMap<String, Vec<u8>>,
+    /// The next answers: a status, and how long to wait.
+    pub(crate) busy: Vec<(u16, &'static str)>,
+    /// How many of the next uploads break after a megabyte.
+    pub(crate) breaks: usize,
+    /// A broken upload is forgotten.
+    pub(crate) forgets: bool,
+    answered: usize,
     next: usize,
 }
 
@@ -160,8 +179,21 @@ impl Fake {
         std::fs::write(&path, text).unwrap();
         Options {
             auth_files: vec![directory.join("missing.json"), path],
-            ..Options::default()
+            ..quick()
         }
+    }
+}
+
+/// Options without long waits.
+pub(crate) fn quick() -> Options {
+    Options {
+        patience: registry::Patience {
+            retries: 2,
+            first_wait: Duration::from_millis(1),
+            longest_wait: Duration::from_secs(1),
+            ..registry::Patience::default()
+        },
+        ..Options::default()
     }
 }
 
@@ -179,7 +211,18 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
         .requests
         .push(format!("{} {path}", parts.method));
     if path == "/token" {
-        return token(&parts.headers, &query);
+        if *mood == Mood::SlowToken {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let body = axum::body::to_bytes(body, 10_000).await.unwrap();
+        return token(&parts.headers, &query, &body);
+    }
+    if let Some((code, wait)) = inside.lock().unwrap().busy.pop() {
+        let mut answer = refuse(StatusCode::from_u16(code).unwrap(), "busy");
+        answer
+            .headers_mut()
+            .insert("retry-after", wait.parse().unwrap());
+        return answer;
     }
     if let Some(refusal) = gate(*mood, &parts.headers) {
         return refusal;
@@ -188,6 +231,15 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
         let mut body = body.into_data_stream();
         let _ = tokio_stream::StreamExt::next(&mut body).await;
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "too much");
+    }
+    let breaks = parts.method == Method::PATCH && {
+        let mut inside = inside.lock().unwrap();
+        let breaks = inside.breaks > 0;
+        inside.breaks = inside.breaks.saturating_sub(1);
+        breaks
+    };
+    if breaks {
+        return break_upload(inside, &path, body).await;
     }
     // A stream that breaks leaves nothing behind.
     let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
@@ -207,14 +259,38 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
             bytes,
         ),
         Some(("blobs", name)) if name.starts_with("sha256:") => {
-            blob(*mood, &inside, &parts.method, name)
+            blob(*mood, &mut inside, &parts.method, name, &parts.headers)
         }
         Some(("blobs", name)) => upload(*mood, &mut inside, &parts.method, name, &query, &bytes),
         _ => status(StatusCode::NOT_FOUND),
     }
 }
 
-fn token(headers: &HeaderMap, query: &str) -> Response<Body> {
+/// Stores a megabyte and no more.
+async fn break_upload(inside: &Mutex<Inside>, path: &str, body: Body) -> Response<Body> {
+    let mut body = body.into_data_stream();
+    let mut stored = Vec::new();
+    while stored.len() < 1_000_000 {
+        match tokio_stream::StreamExt::next(&mut body).await {
+            Some(Ok(piece)) => stored.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    let session = path.rsplit('/').next().unwrap().to_owned();
+    let mut inside = inside.lock().unwrap();
+    if inside.forgets {
+        inside.uploads.remove(&session);
+    } else {
+        inside.uploads.get_mut(&session).unwrap().extend(stored);
+    }
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "broken")
+}
+
+fn token(headers: &HeaderMap, query: &str, body: &[u8]) -> Response<Body> {
+    let wanted = "grant_type=refresh_token&client_id=bailiwick&service=fake&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&refresh_token=1d";
+    if body == wanted.as_bytes() && query.is_empty() {
+        return Response::new(Body::from(r#"{"access_token":"t0ken"}"#));
+    }
     let known = headers
         .get("authorization")
         .is_some_and(|value| value == LOGIN);
@@ -237,7 +313,7 @@ fn gate(mood: Mood, headers: &HeaderMap) -> Option<Response<Body>> {
     };
     let (wanted, challenge) = match mood {
         Mood::Status(code) => return Some(refuse(StatusCode::from_u16(code).unwrap(), "no\u{7}")),
-        Mood::Bearer => (TOKEN, challenge(&format!("http://{host}/token"))),
+        Mood::Bearer | Mood::SlowToken => (TOKEN, challenge(&format!("http://{host}/token"))),
         Mood::RefusesToken => ("nothing", challenge(&format!("http://{host}/token"))),
         Mood::ForeignRealm => (TOKEN, challenge("http://auth.example/token")),
         Mood::Basic => (LOGIN, "Basic realm=\"fake\"".to_owned()),
@@ -305,7 +381,15 @@ fn manifest(
     }
 }
 
-fn blob(mood: Mood, inside: &Inside, method: &Method, name: &str) -> Response<Body> {
+fn blob(
+    mood: Mood,
+    inside: &mut Inside,
+    method: &Method,
+    name: &str,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    inside.answered += 1;
+    let first = inside.answered == 1;
     let Some(bytes) = inside.blobs.get(name) else {
         return refuse(StatusCode::NOT_FOUND, "unknown");
     };
@@ -327,6 +411,45 @@ fn blob(mood: Mood, inside: &Inside, method: &Method, name: &str) -> Response<Bo
                 .header("content-length", length)
                 .body(body)
                 .unwrap()
+        }
+        Mood::BreaksBlobs | Mood::WrongRange | Mood::BeginsAnew => {
+            let length = bytes.len();
+            let range = headers.get("range").filter(|_| mood != Mood::BeginsAnew);
+            let from = range.map_or(0, |range| {
+                let range = range.to_str().unwrap().strip_prefix("bytes=").unwrap();
+                range.strip_suffix('-').unwrap().parse::<usize>().unwrap()
+            });
+            let rest = bytes.split_off(from);
+            let whole = mood == Mood::BeginsAnew && !first || rest.len() <= 200_000;
+            let sent = if whole { rest.len() } else { 200_000 };
+            let mut pieces = vec![Ok(rest[..sent].to_vec())];
+            if !whole {
+                pieces.push(Err(std::io::ErrorKind::BrokenPipe.into()));
+            }
+            let answer = Response::builder().header("content-length", rest.len());
+            let told = if mood == Mood::WrongRange {
+                from + 1
+            } else {
+                from
+            };
+            let answer = match range {
+                Some(_) => answer.status(206).header(
+                    "content-range",
+                    format!("bytes {told}-{}/{length}", length - 1),
+                ),
+                None => answer,
+            };
+            // What was written before the end has to leave before it comes.
+            let pieces = tokio_stream::StreamExt::then(
+                tokio_stream::iter(pieces),
+                |piece: Result<Vec<u8>, std::io::Error>| async move {
+                    if piece.is_err() {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    piece
+                },
+            );
+            answer.body(Body::from_stream(pieces)).unwrap()
         }
         Mood::SendsMore => Response::new(parts(vec![Ok(bytes), Ok(b"more".to_vec())])),
         Mood::LiesAboutLength => {
@@ -363,6 +486,26 @@ fn upload(
     let session = name.trim_start_matches("uploads/").to_owned();
     match *method {
         Method::POST if mood == Mood::UploadsAway => at("http://cdn.example/upload".to_owned()),
+        Method::POST if mood == Mood::Mounts && query.starts_with("mount=") => {
+            let digest = query["mount=".len()..].replace("%3A", ":");
+            let digest = digest.strip_suffix("&from=team%2Fbase").unwrap().to_owned();
+            match inside.elsewhere.get(&digest).cloned() {
+                Some(bytes) => {
+                    inside.blobs.insert(digest, bytes);
+                    status(StatusCode::CREATED)
+                }
+                None => at("/v2/team/app/blobs/uploads/0".to_owned()),
+            }
+        }
+        Method::GET => match inside.uploads.get(&session) {
+            Some(stored) => Response::builder()
+                .status(204)
+                .header("location", format!("{session}?state=1"))
+                .header("range", format!("0-{}", stored.len().saturating_sub(1)))
+                .body(Body::empty())
+                .unwrap(),
+            None => refuse(StatusCode::NOT_FOUND, "no such upload"),
+        },
         Method::POST => {
             inside.next += 1;
             let session = inside.next.to_string();

@@ -9,9 +9,9 @@ use images::{
     Silent, decrypt, encrypt, media, opener_of_key_files,
 };
 use jose::EcdsaP256Key;
-use registry::{Options, Reference, open_source, open_target};
+use registry::{Reference, open_source, open_target};
 
-use crate::fake::{Fake, Mood};
+use crate::fake::{Fake, Mood, quick};
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -30,7 +30,7 @@ fn put(target: &dyn ImageTarget, bytes: &[u8]) -> BlobId {
 /// A plain image of two layers in a layout.
 fn plain_image(directory: &Path) -> Reference {
     let reference = layout(directory);
-    let target = open_target(&reference, &Options::default()).unwrap();
+    let target = open_target(&reference, &quick()).unwrap();
     let contents: Vec<Vec<u8>> = [1_200_000, 40]
         .iter()
         .map(|size| (0..*size).map(|at| (at % 241) as u8).collect())
@@ -75,8 +75,8 @@ fn encrypt_to(key: &EcdsaP256Key, from: &Reference, to: &Reference) {
         .add_public_key(&key.public_jwk().to_spki_der().unwrap())
         .unwrap();
     let (source, target) = (
-        open_source(from, &Options::default()).unwrap(),
-        open_target(to, &Options::default()).unwrap(),
+        open_source(from, &quick()).unwrap(),
+        open_target(to, &quick()).unwrap(),
     );
     encrypt(&*source, &*target, &recipients, &Silent).unwrap();
 }
@@ -89,8 +89,8 @@ fn decrypt_to(
     let private = key.to_pkcs8().unwrap();
     let opener = opener_of_key_files([private.as_slice()]).unwrap();
     let (source, target) = (
-        open_source(from, &Options::default()).unwrap(),
-        open_target(to, &Options::default()).unwrap(),
+        open_source(from, &quick()).unwrap(),
+        open_target(to, &quick()).unwrap(),
     );
     decrypt(
         &*source,

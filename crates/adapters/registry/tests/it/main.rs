@@ -6,7 +6,10 @@
     reason = "test code"
 )]
 
+mod archive;
+mod attacks;
 mod fake;
 mod images_end_to_end;
 mod layout;
 mod remote;
+mod weather;

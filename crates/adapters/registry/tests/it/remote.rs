@@ -3,14 +3,14 @@
 use images::{BlobId, BlobReader, ImageSource, ImageTarget, Kind, PortError, RawManifest, media};
 use registry::{Loopback, Options, RegistryError, open_source, open_target};
 
-use crate::fake::{Fake, Mood};
+use crate::fake::{Fake, Mood, quick};
 
 fn source(fake: &Fake) -> Box<dyn ImageSource> {
-    open_source(&fake.reference("team/app:1"), &Options::default()).unwrap()
+    open_source(&fake.reference("team/app:1"), &quick()).unwrap()
 }
 
 fn target(fake: &Fake) -> Box<dyn ImageTarget> {
-    open_target(&fake.reference("team/app:1"), &Options::default()).unwrap()
+    open_target(&fake.reference("team/app:1"), &quick()).unwrap()
 }
 
 fn drain(mut reader: Box<dyn BlobReader + '_>) -> Result<Vec<u8>, PortError> {
@@ -108,7 +108,7 @@ fn a_registry_that_is_not_there_is_unavailable() {
     let fake = Fake::start(Mood::Honest);
     let reference = fake.reference("team/app:1");
     drop(fake);
-    let source = open_source(&reference, &Options::default()).unwrap();
+    let source = open_source(&reference, &quick()).unwrap();
     assert_eq!(source.root().unwrap_err().kind(), Kind::Unavailable);
 }
 
@@ -244,7 +244,7 @@ fn only_known_authorities_are_believed() {
         let options = Options {
             authorities: authorities.iter().map(|path| (*path).to_owned()).collect(),
             loopback: Loopback::Tls,
-            ..Options::default()
+            ..quick()
         };
         let source = open_source(&reference.parse().unwrap(), &options).unwrap();
         source.root()
@@ -263,7 +263,7 @@ fn this_machine_can_be_held_to_tls_too() {
     let fake = Fake::start(Mood::Honest);
     let options = Options {
         loopback: Loopback::Tls,
-        ..Options::default()
+        ..quick()
     };
     let source = open_source(&fake.reference("team/app:1"), &options).unwrap();
     assert_eq!(source.root().unwrap_err().kind(), Kind::Unavailable);
@@ -312,7 +312,7 @@ fn a_digest_is_no_target() {
     let fake = Fake::start(Mood::Honest);
     let reference = fake.reference(&format!("team/app@{}", BlobId::of(b"x").digest));
     assert!(matches!(
-        open_target(&reference, &Options::default()),
+        open_target(&reference, &quick()),
         Err(RegistryError::DigestAsTarget)
     ));
 }
@@ -324,8 +324,7 @@ fn broken_files_of_credentials_are_told() {
     std::fs::write(&path, "{").unwrap();
     let options = Options {
         auth_files: vec![path.clone()],
-        authorities: Vec::new(),
-        loopback: Loopback::default(),
+        ..quick()
     };
     let reference = "docker://h.example/a".parse().unwrap();
     assert!(matches!(
@@ -334,7 +333,7 @@ fn broken_files_of_credentials_are_told() {
     ));
     let options = Options {
         authorities: vec![path],
-        ..Options::default()
+        ..quick()
     };
     assert!(matches!(
         open_source(&reference, &options),

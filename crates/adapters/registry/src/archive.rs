@@ -1,0 +1,208 @@
+//! Images in one file: the tar of an OCI layout, and what `docker save` writes.
+//!
+//! Nothing is unpacked: blobs are read where they lie in the file.
+
+mod docker;
+mod tar;
+mod target;
+
+pub use docker::DockerArchiveSource;
+pub use tar::TarError;
+pub use target::ArchiveTarget;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use estate::Digest;
+use images::{BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest};
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::RegistryError;
+use crate::layout::{BLOBS, INDEX, LayoutIndex, MARKER, is_marker};
+use crate::reference::{ArchiveReference, LayoutTag};
+use tar::{Entry, Extent, TarIndex};
+
+/// A file and what lies in it.
+#[derive(Debug)]
+struct Archive {
+    path: PathBuf,
+    file: File,
+    index: TarIndex,
+}
+
+impl Archive {
+    /// `None` when there is no such file.
+    fn open(path: &Path) -> Result<Option<Self>, RegistryError> {
+        // A pipe would never answer; a link is followed, since it was the caller who named it.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(descriptor) => File::from(descriptor),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(RegistryError::disk(path, "read")(errno.into())),
+        };
+        let metadata = file.metadata().map_err(RegistryError::disk(path, "read"))?;
+        if !metadata.is_file() {
+            return Err(RegistryError::OddFile(path.to_owned()));
+        }
+        let index = TarIndex::read(&mut file).map_err(|source| RegistryError::Archive {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Some(Self {
+            path: path.to_owned(),
+            file,
+            index,
+        }))
+    }
+
+    /// An archive of a layout, which has no use for links.
+    fn open_layout(path: &Path) -> Result<Option<Self>, RegistryError> {
+        let Some(archive) = Self::open(path)? else {
+            return Ok(None);
+        };
+        let links = |(_, entry): (_, &Entry)| matches!(entry, Entry::Link(_));
+        if archive.index.entries().any(links) {
+            return Err(RegistryError::LinkInArchive(path.to_owned()));
+        }
+        let marker = archive.index.file(MARKER);
+        let marker = marker.map(|extent| archive.small(extent)).transpose()?;
+        if marker.is_some_and(|bytes| is_marker(&bytes)) {
+            Ok(Some(archive))
+        } else {
+            Err(RegistryError::NotALayout(path.to_owned()))
+        }
+    }
+
+    fn layout_index(&self) -> Result<LayoutIndex, RegistryError> {
+        let missing = || RegistryError::NotALayout(self.path.clone());
+        let bytes = self.small(self.index.file(INDEX).ok_or_else(missing)?)?;
+        LayoutIndex::parse(&bytes).map_err(|source| self.malformed(source))
+    }
+
+    fn malformed(&self, source: serde_json::Error) -> RegistryError {
+        RegistryError::MalformedFile {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    /// The content of a small file.
+    fn small(&self, extent: Extent) -> Result<Vec<u8>, RegistryError> {
+        if extent.size > MANIFEST_LIMIT {
+            return Err(RegistryError::OddFile(self.path.clone()));
+        }
+        let mut bytes = vec![0; usize::try_from(extent.size).unwrap_or_default()];
+        self.file
+            .read_exact_at(&mut bytes, extent.offset)
+            .map_err(RegistryError::disk(&self.path, "read"))?;
+        Ok(bytes)
+    }
+
+    fn reader(&self, extent: Extent) -> ExtentReader<'_> {
+        ExtentReader {
+            archive: self,
+            extent,
+        }
+    }
+}
+
+/// Reads a file where it lies. Each reader has its own place, so several can read at once.
+struct ExtentReader<'a> {
+    archive: &'a Archive,
+    extent: Extent,
+}
+
+impl ExtentReader<'_> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, RegistryError> {
+        let most = usize::try_from(self.extent.size).unwrap_or(usize::MAX);
+        let (buffer, _) = buffer.split_at_mut(most.min(buffer.len()));
+        let count = self
+            .archive
+            .file
+            .read_at(buffer, self.extent.offset)
+            .map_err(RegistryError::disk(&self.archive.path, "read"))?;
+        if count == 0 && !buffer.is_empty() {
+            // The file became shorter while it was read.
+            return Err(RegistryError::OddFile(self.archive.path.clone()));
+        }
+        let read = u64::try_from(count).unwrap_or_default();
+        self.extent.offset += read;
+        self.extent.size -= read;
+        Ok(count)
+    }
+}
+
+impl BlobReader for ExtentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
+        Ok(self.fill(buffer)?)
+    }
+}
+
+/// The tar of a layout, from which an image is read.
+#[derive(Debug)]
+pub struct ArchiveSource {
+    archive: Archive,
+    root: RawManifest,
+}
+
+impl ArchiveSource {
+    /// Opens the file and finds the image.
+    ///
+    /// # Errors
+    /// When it is no archive of a layout, or holds no such image.
+    pub fn open(reference: &ArchiveReference) -> Result<Self, RegistryError> {
+        let path = reference.file();
+        let archive = Archive::open_layout(path)?
+            .ok_or_else(|| RegistryError::NoSuchImage(path.display().to_string()))?;
+        let entry = archive
+            .layout_index()?
+            .find(reference.tag().map(LayoutTag::as_str))?;
+        let root = manifest(&archive, entry.id, &entry.media_type)?;
+        Ok(Self { archive, root })
+    }
+}
+
+impl ImageSource for ArchiveSource {
+    fn root(&self) -> Result<RawManifest, PortError> {
+        Ok(self.root.clone())
+    }
+
+    fn manifest(&self, id: &BlobId) -> Result<RawManifest, PortError> {
+        Ok(manifest(&self.archive, *id, "")?)
+    }
+
+    fn blob(&self, id: &BlobId) -> Result<Box<dyn BlobReader + '_>, PortError> {
+        let extent = blob(&self.archive, id)?;
+        Ok(Box::new(self.archive.reader(extent)))
+    }
+}
+
+fn blob(archive: &Archive, id: &BlobId) -> Result<Extent, RegistryError> {
+    let extent = archive
+        .index
+        .file(&blob_name(&id.digest))
+        .ok_or(RegistryError::NoSuchBlob(id.digest))?;
+    if extent.size != id.size {
+        return Err(RegistryError::WrongSize {
+            digest: id.digest,
+            expected: id.size,
+        });
+    }
+    Ok(extent)
+}
+
+fn manifest(archive: &Archive, id: BlobId, media_type: &str) -> Result<RawManifest, RegistryError> {
+    let bytes = archive.small(blob(archive, &id)?)?;
+    if BlobId::of(&bytes) != id {
+        return Err(RegistryError::WrongDigest(id.digest));
+    }
+    Ok(RawManifest {
+        media_type: media_type.to_owned(),
+        bytes,
+    })
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("{BLOBS}/{}", digest.to_hex())
+}

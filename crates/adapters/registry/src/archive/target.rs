@@ -1,0 +1,226 @@
+//! Writing the tar of a layout: blobs wait in a staging directory beside the file, which appears whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use estate::Digest;
+use images::{BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
+
+use super::tar::{Entry, Extent, directory_header, end_of_archive, file_header, padding};
+use super::{Archive, blob_name};
+use crate::error::RegistryError;
+use crate::layout::{
+    BLOBS, INDEX, LayoutIndex, MARKER, Staging, lock_directory, marker_bytes, sync_directory,
+    write_durably,
+};
+use crate::reference::{ArchiveReference, LayoutTag};
+
+/// A file that an image is written to. Other images in it stay.
+#[derive(Debug)]
+pub struct ArchiveTarget {
+    staging: Staging,
+    path: PathBuf,
+    directory: PathBuf,
+    tag: Option<LayoutTag>,
+    staged: Mutex<BTreeMap<String, PathBuf>>,
+}
+
+impl ArchiveTarget {
+    /// Prepares to write; the file itself is not touched yet.
+    ///
+    /// # Errors
+    /// When there is something else under this name, or nothing can be written beside it.
+    pub fn open(reference: &ArchiveReference) -> Result<Self, RegistryError> {
+        let path = reference.file().to_owned();
+        Archive::open_layout(&path)?;
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        Ok(Self {
+            staging: Staging::begin(&directory)?,
+            path,
+            directory,
+            tag: reference.tag().cloned(),
+            staged: Mutex::default(),
+        })
+    }
+
+    fn stage(&self, digest: &Digest, path: PathBuf) {
+        self.staged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(blob_name(digest), path);
+    }
+
+    fn stage_bytes(&self, bytes: &[u8]) -> Result<(), RegistryError> {
+        let path = self.staging.fresh();
+        write_durably(&path, bytes)?;
+        self.stage(&Digest::of(bytes), path);
+        Ok(())
+    }
+
+    /// The archive is put together beside its place, and takes the name when all of it is on the disk.
+    fn commit(&self, root: &RawManifest) -> Result<(), RegistryError> {
+        self.stage_bytes(&root.bytes)?;
+        let guard = lock_directory(&self.directory)?;
+        // Read again under the lock: somebody else may have added an image meanwhile.
+        let former = Archive::open_layout(&self.path)?;
+        let path = self.staging.fresh();
+        let mut file = File::create_new(&path).map_err(RegistryError::disk(&path, "created"))?;
+        self.write(&mut file, former.as_ref(), root)?;
+        file.sync_all()
+            .map_err(RegistryError::disk(&path, "written"))?;
+        fs::rename(&path, &self.path).map_err(RegistryError::disk(&self.path, "written"))?;
+        sync_directory(&self.directory)?;
+        drop(guard);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        file: &mut File,
+        former: Option<&Archive>,
+        root: &RawManifest,
+    ) -> Result<(), RegistryError> {
+        let malformed = |source| RegistryError::MalformedFile {
+            path: self.path.clone(),
+            source,
+        };
+        let mut index = match former {
+            Some(former) => former.layout_index()?,
+            None => LayoutIndex::empty().map_err(malformed)?,
+        };
+        index
+            .replace(self.tag.as_ref().map(LayoutTag::as_str), root)
+            .map_err(malformed)?;
+        let list = index.to_bytes().map_err(malformed)?;
+        let marker = marker_bytes().map_err(malformed)?;
+        // Which blobs belong to which image is not known here: with other images, all former ones stay.
+        let former = former.filter(|_| index.len() > 1);
+        self.write_all(file, former, &[(MARKER, &marker), (INDEX, &list)])
+            .map_err(RegistryError::disk(&self.path, "written"))
+    }
+
+    fn write_all(
+        &self,
+        file: &mut File,
+        former: Option<&Archive>,
+        documents: &[(&str, &[u8])],
+    ) -> io::Result<()> {
+        for (name, bytes) in documents {
+            put(file, name, bytes.len() as u64, *bytes)?;
+        }
+        for directory in ["blobs/", "blobs/sha256/"] {
+            file.write_all(&directory_header(directory))?;
+        }
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, path) in &*staged {
+            let blob = File::open(path)?;
+            put(file, name, blob.metadata()?.len(), blob)?;
+        }
+        for (name, extent) in former.iter().flat_map(|former| former_blobs(former)) {
+            if let Some(former) = former.filter(|_| !staged.contains_key(name)) {
+                let part = Part(&former.file, extent);
+                put(
+                    file,
+                    name,
+                    extent.size,
+                    BufReader::with_capacity(PIECE, part),
+                )?;
+            }
+        }
+        file.write_all(&end_of_archive())
+    }
+}
+
+fn former_blobs(archive: &Archive) -> Vec<(&str, Extent)> {
+    let prefix = format!("{BLOBS}/");
+    let mut blobs: Vec<_> = archive
+        .index
+        .entries()
+        .filter_map(|(name, entry)| match entry {
+            Entry::File(extent) if name.starts_with(&prefix) => Some((name, *extent)),
+            _ => None,
+        })
+        .collect();
+    blobs.sort_unstable_by_key(|(name, _)| *name);
+    blobs
+}
+
+/// Appends one file; one that became another size meanwhile would displace all that follows.
+fn put(to: &mut File, name: &str, size: u64, mut from: impl Read) -> io::Result<()> {
+    to.write_all(&file_header(name, size))?;
+    if io::copy(&mut from, to)? != size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    io::copy(&mut io::repeat(0).take(padding(size)), to).map(drop)
+}
+
+/// A part of a file, as a stream.
+struct Part<'a>(&'a File, Extent);
+
+impl Read for Part<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Self(file, Extent { offset, size }) = self;
+        let most = usize::try_from(*size).unwrap_or(usize::MAX);
+        let (buffer, _) = buffer.split_at_mut(most.min(buffer.len()));
+        let count = file.read_at(buffer, *offset)?;
+        *offset += count as u64;
+        *size -= count as u64;
+        Ok(count)
+    }
+}
+
+impl ImageTarget for ArchiveTarget {
+    fn holds(&self, id: &BlobId) -> Result<bool, PortError> {
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(staged.contains_key(&blob_name(&id.digest)))
+    }
+
+    fn write_blob(&self) -> Result<Box<dyn BlobWriter + '_>, PortError> {
+        let path = self.staging.fresh();
+        let file = File::create_new(&path).map_err(RegistryError::disk(&path, "created"))?;
+        Ok(Box::new(StagedWriter {
+            target: self,
+            path,
+            file,
+        }))
+    }
+
+    fn write_manifest(&self, manifest: &RawManifest) -> Result<(), PortError> {
+        Ok(self.stage_bytes(&manifest.bytes)?)
+    }
+
+    fn publish(&self, root: &RawManifest) -> Result<(), PortError> {
+        Ok(self.commit(root)?)
+    }
+}
+
+struct StagedWriter<'a> {
+    target: &'a ArchiveTarget,
+    path: PathBuf,
+    file: File,
+}
+
+impl BlobWriter for StagedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
+        Ok(self
+            .file
+            .write_all(bytes)
+            .map_err(RegistryError::disk(&self.path, "written"))?)
+    }
+
+    fn finish(self: Box<Self>, digest: &Digest) -> Result<(), PortError> {
+        let Self { target, path, file } = *self;
+        drop(file);
+        target.stage(digest, path);
+        Ok(())
+    }
+}
+
+const PIECE: usize = 256 * 1024;
