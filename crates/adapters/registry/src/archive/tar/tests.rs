@@ -1,3 +1,5 @@
+//! Hostile and foreign tar files.
+
 use std::io::{Cursor, Write};
 
 use proptest::prelude::*;
