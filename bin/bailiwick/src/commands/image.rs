@@ -2,6 +2,7 @@
 
 mod args;
 mod encrypt;
+mod keys;
 mod promote;
 mod providers;
 mod recipients;
@@ -10,6 +11,7 @@ mod rekey;
 mod verify;
 
 use std::{
+    ffi::OsString,
     io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
@@ -27,7 +29,7 @@ use registry::{
     Helpers, Host, Options, Reference, auth_file_candidates, open_source, open_target_from,
 };
 
-use self::recipients::opener;
+use self::keys::read_keys;
 use crate::advice::Advice;
 
 /// Encrypts, decrypts and looks at container images.
@@ -48,10 +50,11 @@ enum ImageCommand {
         source: Reference,
         /// Where the plain image goes: the same forms.
         target: Reference,
-        /// Private key files. Can be given several times. Key providers that are configured here are asked, too;
+        /// Private key file. Can be given several times. Where its password is can follow: `:file=PATH`, `:fd=N`, `:env=NAME`
+        /// or `:pass=PASSWORD`; without, it is asked for. Key providers that are configured here are asked, too;
         /// `provider:NAME:ARGUMENTS` tells one of them more.
-        #[arg(long = "key", alias = "decryption-key")]
-        keys: Vec<PathBuf>,
+        #[arg(long = "key", alias = "decryption-key", value_name = "FILE[:PASSWORD]")]
+        keys: Vec<OsString>,
         /// Refuse layers that are not bound to their image, as other tools make them.
         #[arg(long)]
         require_binding: bool,
@@ -75,9 +78,9 @@ enum ImageCommand {
     Inspect {
         /// Where the image lies.
         source: Reference,
-        /// Private key files, to see bindings, too.
-        #[arg(long = "key")]
-        keys: Vec<PathBuf>,
+        /// Private key file, to see bindings, too; with its password as for `decrypt`.
+        #[arg(long = "key", value_name = "FILE[:PASSWORD]")]
+        keys: Vec<OsString>,
         /// `text` or `json`.
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         output: String,
@@ -182,7 +185,7 @@ fn work(command: ImageCommand) -> anyhow::Result<()> {
 fn decrypt(
     source: &Reference,
     target: &Reference,
-    keys: &[PathBuf],
+    keys: &[OsString],
     decrypting: DecryptOptions,
     options: &Options,
 ) -> anyhow::Result<()> {
@@ -194,14 +197,16 @@ fn decrypt(
         )
         .error());
     }
-    let opener = opener(&files)?;
+    let keys = read_keys(&files)?;
+    let mut openers = keys.openers();
+    openers.push(&services);
     let from = open_source(source, options)?;
     let to = open_target_from(source, target, options)?;
     let bar = progress("decrypting");
     let decrypted = images::decrypt(
         from.as_ref(),
         to.as_ref(),
-        &[&opener, &services],
+        &openers,
         decrypting,
         bar.as_ref(),
     )?;
@@ -221,14 +226,16 @@ fn decrypt(
 
 fn inspect(
     source: &Reference,
-    keys: &[PathBuf],
+    keys: &[OsString],
     json: bool,
     options: &Options,
 ) -> anyhow::Result<()> {
     let from = open_source(source, options)?;
     let (services, files) = providers::openers(keys)?;
-    let opener = opener(&files)?;
-    let report = images::inspect(from.as_ref(), &[&opener, &services])?;
+    let keys = read_keys(&files)?;
+    let mut openers = keys.openers();
+    openers.push(&services);
+    let report = images::inspect(from.as_ref(), &openers)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());

@@ -142,7 +142,7 @@ impl House {
     fn encrypted_by_go(&self, name: &str, config: &str, recipient: &str) -> Image {
         let encrypted = self
             .plain
-            .copy_to(&self.scratch.join(&format!("go-enc-{name}")));
+            .copy_to(&self.scratch.join(format!("go-enc-{name}")));
         let mut manifest = encrypted.manifest();
         for layer in manifest["layers"].as_array_mut().unwrap() {
             let output = self.scratch.join("sealed");

@@ -1,20 +1,20 @@
 //! Arguments that several commands share, and how their answers are written.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
-use images::Recipients;
-use oci_crypt::PacketOpener;
+use images::{Keys, Recipients};
 use serde::Serialize;
 
-use super::recipients::{opener, read_recipients};
+use super::keys::read_keys;
+use super::recipients::read_recipients;
 use crate::output::{Format, write_out};
 
 /// Who may open the image.
 #[derive(Debug, Args)]
 pub(super) struct RecipientArgs {
-    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several
-    /// times.
+    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `coco:keyid=URI::keypath=FILE`,
+    /// `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several times.
     #[arg(long = "recipient", aliases = ["to", "encryption-key"])]
     pub(super) recipients: Vec<String>,
     /// Signed key documents of the image sets, as `bailiwick image key` fetches them.
@@ -45,23 +45,15 @@ impl RecipientArgs {
 /// The keys at hand.
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
-    /// Private key file. Can be given several times.
-    #[arg(long = "key", alias = "decryption-key", value_name = "FILE")]
-    keys: Vec<PathBuf>,
-}
-
-/// Keys that were read.
-pub(super) struct Keys(oci_crypt::JweOpener);
-
-impl Keys {
-    pub(super) fn openers(&self) -> Vec<&dyn PacketOpener> {
-        vec![&self.0]
-    }
+    /// Private key file. Can be given several times. Where its password is can follow: `:file=PATH`, `:fd=N`, `:env=NAME`
+    /// or `:pass=PASSWORD`; without, it is asked for.
+    #[arg(long = "key", alias = "decryption-key", value_name = "FILE[:PASSWORD]")]
+    keys: Vec<OsString>,
 }
 
 impl KeyArgs {
     pub(super) fn read(&self) -> anyhow::Result<Keys> {
-        opener(&self.keys).map(Keys)
+        read_keys(&self.keys)
     }
 
     pub(super) fn is_empty(&self) -> bool {

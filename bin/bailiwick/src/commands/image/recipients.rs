@@ -4,10 +4,10 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, bail};
 use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
-use images::{Recipients, opener_of_key_files};
+use images::Recipients;
 use tlog::VerifierKey;
 
-use super::providers;
+use super::{keys::read_broker_key, providers};
 use crate::{advice::Advice, system::SystemClock};
 
 /// Those who may open the image. Key documents come in the order of the `bailiwick:` recipients.
@@ -26,6 +26,18 @@ pub(super) fn read_recipients(
                 recipients
                     .add_public_key(&key)
                     .with_context(|| format!("`{file}` is refused"))?;
+            }
+            Some(("pkcs7", file)) => {
+                let certificate = fs::read(file).with_context(|| format!("can't read `{file}`"))?;
+                recipients
+                    .add_certificate(&certificate)
+                    .with_context(|| format!("`{file}` is refused"))?;
+            }
+            Some(("coco", key)) => {
+                let (name, file) = read_broker_key(key)?;
+                recipients
+                    .add_broker_key(name, &file)
+                    .with_context(|| format!("`{recipient}` is refused"))?;
             }
             Some(("bailiwick", image)) => {
                 let path = documents.next().with_context(|| {
@@ -57,7 +69,8 @@ pub(super) fn read_recipients(
             _ => {
                 return Err(Advice::usage(
                     format!("`{recipient}` is no recipient"),
-                    "write `jwe:PUBLIC-KEY-FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`",
+                    "write `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `coco:keyid=URI::keypath=FILE`, \
+                     `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`",
                 )
                 .error());
             }
@@ -71,16 +84,4 @@ pub(super) fn read_recipients(
 
 fn announced(text: &str, pin: RootPin, ledger: &VerifierKey) -> Result<(), KeyDocumentError> {
     KeyDocument::verify(text, KeyUse::Image, pin, SystemClock.timestamp())?.verify_announced(ledger)
-}
-
-/// The private keys of these files; none is passed over in silence.
-pub(super) fn opener(files: &[PathBuf]) -> anyhow::Result<oci_crypt::JweOpener> {
-    let mut keys = Vec::new();
-    for path in files {
-        let key = fs::read(path).with_context(|| format!("can't read `{}`", path.display()))?;
-        opener_of_key_files([key.as_slice()])
-            .with_context(|| format!("`{}` is refused", path.display()))?;
-        keys.push(zeroize::Zeroizing::new(key));
-    }
-    Ok(opener_of_key_files(keys.iter().map(|key| key.as_slice()))?)
 }
