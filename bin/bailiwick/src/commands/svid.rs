@@ -125,18 +125,42 @@ async fn answer(command: &SvidCommand) -> Result<(), SvidError> {
             }
         }
         SvidCommand::Watch { socket, write } => {
-            let mut client = connect(socket).await?;
-            let mut stream = pin!(client.x509_svids().await?);
-            while let Some(response) = stream.next().await {
-                let documents = Documents::verified(response?)?;
-                if let Some(folder) = write {
-                    documents.write(folder)?;
-                }
-                say(&format!("{} until {}", documents.id, documents.not_after))?;
+            let followed = follow(socket, write.as_deref()).await;
+            if let (Err(SvidError::Delivery(DeliveryError::Denied { .. })), Some(folder)) =
+                (&followed, write)
+            {
+                withdraw(folder)?;
             }
-            Ok(())
+            followed
         }
     }
+}
+
+async fn follow(socket: &SocketArgs, write: Option<&Path>) -> Result<(), SvidError> {
+    let mut client = connect(socket).await?;
+    let mut stream = pin!(client.x509_svids().await?);
+    while let Some(response) = stream.next().await {
+        let documents = Documents::verified(response?)?;
+        if let Some(folder) = write {
+            documents.write(folder)?;
+        }
+        say(&format!("{} until {}", documents.id, documents.not_after))?;
+    }
+    Ok(())
+}
+
+/// Removes key and certificate: somebody had a hand inside, or the node is banned, and what was given is not left lying there.
+fn withdraw(folder: &Path) -> Result<(), SvidError> {
+    for name in ["svid_key.pem", "svid.pem"] {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(SvidError::Write { path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 async fn connect(socket: &SocketArgs) -> Result<WorkloadClient, SvidError> {

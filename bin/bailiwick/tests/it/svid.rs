@@ -1,6 +1,11 @@
 //! `svid` as a workload starts it.
 
-use crate::workload::{Svid, command, said, workload};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use crate::workload::{Svid, command, container, said, workload};
 
 #[test]
 fn a_token_is_printed_and_a_denial_has_its_code() {
@@ -94,6 +99,35 @@ fn an_x509_svid_is_saved_with_its_key_for_its_owner_alone() {
         0o600
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+/// Whoever got inside finds no key any more.
+#[test]
+fn a_hand_inside_ends_the_watch_and_removes_its_key() {
+    let workload = workload();
+    *workload.agent.svid.lock().unwrap() = Some(svid());
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("svid_key.pem");
+    let socket = workload.socket.to_str().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let watch = command(&["svid", "watch", "--socket", socket, "--write", path])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let patience = Instant::now();
+    while !folder.path().join("svid.pem").exists() {
+        assert!(
+            patience.elapsed() < Duration::from_secs(30),
+            "nothing was written"
+        );
+        std::thread::yield_now();
+    }
+    assert!(key.exists());
+    workload.agent.hands.touch(&container());
+    let ended = watch.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(3), "{}", said(&ended));
+    assert!(!key.exists() && !folder.path().join("svid.pem").exists());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use agent::{
 };
 use estate::{CredentialName, Digest, ImageSetName, SecretName, Timestamp};
 use evidence::{
-    Confirmation, WorkloadFacts,
+    Confirmation, ContainerRef, WorkloadFacts,
     request::{Canonical, LayerDescriptor, LayerUse, LeaseRequest, ReadRequest},
 };
 use ledger::{Draft, Entropy};
@@ -34,6 +34,19 @@ pub(crate) struct Generous {
     pub(crate) svid: Mutex<Option<Svid>>,
     /// Where layers are listed.
     pub(crate) uses: Mutex<Vec<LayerUse>>,
+    /// Containers in which somebody had a hand.
+    pub(crate) hands: Arc<Hands>,
+    /// An agent whose senders are gone is stopping.
+    bundles: Mutex<Vec<watch::Sender<Arc<Bundle>>>>,
+    standing: watch::Sender<AgentStanding>,
+}
+
+/// The container that every caller is said to live in.
+pub(crate) fn container() -> ContainerRef {
+    ContainerRef {
+        runtime_namespace: "default".to_owned(),
+        id: "app".to_owned(),
+    }
 }
 
 #[derive(Clone)]
@@ -100,7 +113,11 @@ impl WorkloadAgent for Generous {
     type Caller = u32;
 
     async fn measure(&self, _: &u32) -> Result<WorkloadFacts, AgentError> {
-        Ok(serde_json::from_str("{}").unwrap())
+        let facts: WorkloadFacts = serde_json::from_str("{}").unwrap();
+        Ok(WorkloadFacts {
+            container: Some(container()),
+            ..facts
+        })
     }
     async fn read(
         &self,
@@ -184,13 +201,16 @@ impl WorkloadAgent for Generous {
             Some(svid) => bundle.with_x509_authority(&svid.root).unwrap(),
             None => bundle,
         };
-        watch::Sender::new(Arc::new(bundle)).subscribe()
+        let sender = watch::Sender::new(Arc::new(bundle));
+        let receiver = sender.subscribe();
+        self.bundles.lock().unwrap().push(sender);
+        receiver
     }
     fn standing(&self) -> watch::Receiver<AgentStanding> {
-        watch::Sender::new(AgentStanding::default()).subscribe()
+        self.standing.subscribe()
     }
     fn hands(&self) -> HandWatch {
-        Arc::new(Hands::default()).watch()
+        self.hands.watch()
     }
 }
 
@@ -216,6 +236,9 @@ pub(crate) fn workload() -> Workload {
         verifier: Mutex::default(),
         svid: Mutex::default(),
         uses: Mutex::default(),
+        hands: Arc::default(),
+        bundles: Mutex::default(),
+        standing: watch::Sender::default(),
     });
     let settings = WorkloadSettings::new(Arc::new(|| Timestamp::from_seconds(5)));
     let _entered = runtime.enter();
