@@ -1,8 +1,8 @@
 //! Both versions open for their key and for no other.
 
-use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
