@@ -193,10 +193,24 @@ impl Recipients {
 #[derive(Default)]
 pub struct Keys {
     openers: Vec<Box<dyn PacketOpener>>,
+    /// Where each opener came from.
+    origins: Vec<String>,
+    /// Where the next ones come from.
+    origin: String,
     pkcs7: Pkcs7Opener,
 }
 
 impl Keys {
+    /// Says where what is added from now on comes from, such as a file's name: see [`Keys::named_openers`].
+    pub fn come_from(&mut self, origin: impl Into<String>) {
+        self.origin = origin.into();
+    }
+
+    fn push(&mut self, opener: impl PacketOpener + 'static) {
+        self.openers.push(Box::new(opener));
+        self.origins.push(self.origin.clone());
+    }
+
     /// Adds the private keys of a file, in any form that a key file has. The password counts when the file is encrypted.
     ///
     /// # Errors
@@ -208,7 +222,7 @@ impl Keys {
     ) -> Result<(), RecipientError> {
         let keys = key_file::parse_private_keys(file, password).map_err(RecipientError::KeyFile)?;
         keys.iter().for_each(|key| self.pkcs7.add_key(key));
-        self.openers.push(Box::new(JweOpener::new(keys)));
+        self.push(JweOpener::new(keys));
         Ok(())
     }
 
@@ -228,7 +242,7 @@ impl Keys {
     /// As [`Recipients::add_broker_key`].
     pub fn add_broker_key(&mut self, name: &str, key: &[u8]) -> Result<(), RecipientError> {
         let key = CocoKey::new(name, key).map_err(RecipientError::BrokerKey)?;
-        self.openers.push(Box::new(CocoOpener::new(vec![key])));
+        self.push(CocoOpener::new(vec![key]));
         Ok(())
     }
 
@@ -252,6 +266,14 @@ impl Keys {
         let pkcs7: &dyn PacketOpener = &self.pkcs7;
         let others = self.openers.iter().map(AsRef::as_ref);
         others.chain([pkcs7]).collect()
+    }
+
+    /// The same, with where each came from. Certificates and private keys open PKCS#7 packets together.
+    #[must_use]
+    pub fn named_openers(&self) -> Vec<(&str, &dyn PacketOpener)> {
+        let mut origins: Vec<&str> = self.origins.iter().map(String::as_str).collect();
+        origins.push("certificates and their private keys");
+        origins.into_iter().zip(self.openers()).collect()
     }
 }
 
