@@ -3,11 +3,14 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
-use images::{Keys, Recipients};
+use images::{Keys, Recipients, ServiceOpener};
+use oci_crypt::PacketOpener;
 use serde::Serialize;
 
 use super::keys::read_keys;
+use super::providers;
 use super::recipients::read_recipients;
+use crate::advice::Advice;
 use crate::output::{Format, write_out};
 
 /// Who may open the image.
@@ -45,20 +48,75 @@ impl RecipientArgs {
 /// The keys at hand.
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
-    /// Private key file. Can be given several times. Where its password is can follow: `:file=PATH`, `:fd=N`, `:env=NAME`
-    /// or `:pass=PASSWORD`; without, it is asked for.
+    /// What opens the image: a private key file, with where its password is behind it (`:file=PATH`, `:fd=N`, `:env=NAME` or
+    /// `:pass=PASSWORD`; without, it is asked for); the certificate of such a key; a broker's key
+    /// (`coco:keyid=URI::keypath=FILE`); or a key provider and what to tell it (`provider:NAME:ARGUMENTS`). Providers that
+    /// are configured here are asked in any case. Can be given several times.
     #[arg(long = "key", alias = "decryption-key", value_name = "FILE[:PASSWORD]")]
     keys: Vec<OsString>,
+    /// Certificate of a private key, as ctr-enc takes it: `pkcs7:FILE` means the same as `--key FILE`.
+    #[arg(long = "dec-recipient", value_name = "pkcs7:FILE", hide = true)]
+    certificates: Vec<String>,
+}
+
+/// All that can open packets: the one place where keys become openers.
+pub(super) struct Keyring {
+    keys: Keys,
+    services: ServiceOpener,
+    named: bool,
 }
 
 impl KeyArgs {
-    pub(super) fn read(&self) -> anyhow::Result<Keys> {
-        read_keys(&self.keys)
+    /// Reads every key, and finds every key provider.
+    pub(super) fn read(&self) -> anyhow::Result<Keyring> {
+        let mut named = self.keys.clone();
+        for certificate in &self.certificates {
+            named.push(certificate_file(certificate)?.into());
+        }
+        let (services, files) = providers::openers(&named)?;
+        Ok(Keyring {
+            keys: read_keys(&files)?,
+            services,
+            named: !named.is_empty(),
+        })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    /// As [`KeyArgs::read`], for what can't be done without a key: `what` says what that is.
+    pub(super) fn required(&self, what: &str) -> anyhow::Result<Keyring> {
+        let keyring = self.read()?;
+        if keyring.named || !keyring.services.is_empty() {
+            return Ok(keyring);
+        }
+        let hint = "`--key FILE` names a private key that opens the image now; docs/how/key-providers.md shows how to \
+                    configure a key provider";
+        Err(Advice::usage(what, hint).error())
     }
+}
+
+impl Keyring {
+    /// Those who try packets: first what is at hand, then who must be asked.
+    pub(super) fn openers(&self) -> Vec<&dyn PacketOpener> {
+        let mut openers = self.keys.openers();
+        openers.push(&self.services);
+        openers
+    }
+
+    /// As [`Keyring::openers`], and nobody where no key was named: commands that mean something without a key go on
+    /// meaning it on machines that have a key provider configured.
+    pub(super) fn named_openers(&self) -> Vec<&dyn PacketOpener> {
+        match self.named {
+            true => self.openers(),
+            false => Vec::new(),
+        }
+    }
+}
+
+/// ctr-enc uses this flag for certificates alone.
+fn certificate_file(named: &str) -> anyhow::Result<&str> {
+    named.strip_prefix("pkcs7:").ok_or_else(|| {
+        let hint = "write `--dec-recipient pkcs7:CERTIFICATE-FILE`, or name what opens the image with `--key`";
+        Advice::usage(format!("`{named}` is no certificate"), hint).error()
+    })
 }
 
 /// How the answer is written.

@@ -64,14 +64,11 @@ pub(super) fn run(args: &EncryptArgs) -> anyhow::Result<()> {
         return Err(Advice::usage("no recipient is named", hint).error());
     }
     let recipients = args.recipients.read()?;
-    let keys = args.keys.read()?;
+    let keyring = args.keys.read()?;
     let options = EncryptOptions {
         layers: LayerChoice::new(args.layers.clone()),
         platforms: args.platforms.clone(),
-        openers: match args.keys.is_empty() {
-            true => Vec::new(),
-            false => keys.openers(),
-        },
+        openers: keyring.named_openers(),
     };
     let registries = args.registries.options();
     let from = open_source(&args.source, &registries)?;

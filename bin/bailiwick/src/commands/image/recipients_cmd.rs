@@ -106,18 +106,17 @@ fn list(image: &Reference, output: &OutputArgs, options: &Options) -> anyhow::Re
 
 fn edit(image: &Reference, who: Vec<Selector>, change: &ChangeArgs) -> anyhow::Result<()> {
     let comes = !change.recipients.recipients.is_empty();
-    if comes && change.keys.is_empty() {
-        let hint = "`--key FILE` names a private key that opens the image now";
-        return Err(Advice::usage("nobody can be added without a key", hint).error());
-    }
+    let keyring = match comes {
+        true => change.keys.required("nobody can be added without a key")?,
+        false => change.keys.read()?,
+    };
     in_place(image)?;
     let options = change.registries.options();
-    let keys = change.keys.read()?;
     let added = comes.then(|| change.recipients.read()).transpose()?;
     let wanted = RecipientsEdit {
         remove: who,
         add: added.as_ref(),
-        openers: keys.openers(),
+        openers: keyring.openers(),
     };
     let from = open_source(image, &options)?;
     let to = open_target(image, &options)?;

@@ -59,16 +59,12 @@ struct RewriteArgs {
 }
 
 impl RewriteArgs {
-    /// Both are needed, whatever is done.
+    /// Somebody must be named, whatever is done.
     fn check(&self) -> anyhow::Result<()> {
         if self.recipients.recipients.is_empty() {
             let hint =
                 "write `--recipient jwe:PUBLIC-KEY-FILE`: former recipients are not taken over";
             return Err(Advice::usage("no recipient is named", hint).error());
-        }
-        if self.keys.is_empty() {
-            let hint = "`--key FILE` names a private key that opens the image now";
-            return Err(Advice::usage("this can't be done without a key", hint).error());
         }
         Ok(())
     }
@@ -102,10 +98,10 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
     let rewrite = &args.rewrite;
     rewrite.check()?;
     let registries = rewrite.registries.options();
-    let keys = rewrite.keys.read()?;
+    let keyring = rewrite.keys.required(KEYLESS)?;
     let recipients = rewrite.recipients.read()?;
     let options = RekeyOptions {
-        openers: keys.openers(),
+        openers: keyring.openers(),
         platforms: args.platforms.clone(),
         checks: DecryptOptions::default(),
     };
@@ -142,15 +138,15 @@ pub(super) fn rebind(args: &RebindArgs) -> anyhow::Result<()> {
     let rewrite = &args.rewrite;
     rewrite.check()?;
     let registries = rewrite.registries.options();
-    let keys = rewrite.keys.read()?;
+    let keyring = rewrite.keys.required(KEYLESS)?;
     let recipients = rewrite.recipients.read()?;
     let from = open_source(&rewrite.source, &registries)?;
     let done = if rewrite.dry_run {
-        preview_rebind(from.as_ref(), &keys.openers(), &recipients)?
+        preview_rebind(from.as_ref(), &keyring.openers(), &recipients)?
     } else {
         let to = open_target_from(&rewrite.source, &rewrite.target, &registries)?;
         let bar = progress("verifying");
-        let openers = keys.openers();
+        let openers = keyring.openers();
         images::rebind(
             from.as_ref(),
             to.as_ref(),
@@ -210,3 +206,5 @@ fn text(done: &Done) -> String {
     }
     text
 }
+
+const KEYLESS: &str = "this can't be done without a key";

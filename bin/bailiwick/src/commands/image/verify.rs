@@ -47,13 +47,9 @@ struct Found<'a> {
 /// Runs the command.
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let from = open_source(&args.source, &args.registries.options())?;
-    let keys = args.keys.read()?;
-    let openers = match args.keys.is_empty() {
-        true => Vec::new(),
-        false => keys.openers(),
-    };
+    let keyring = args.keys.read()?;
     let options = VerifyOptions {
-        openers,
+        openers: keyring.named_openers(),
         platforms: args.platforms.clone(),
         checks: DecryptOptions {
             unbound: match args.require_binding {
