@@ -96,6 +96,14 @@ pub enum Bound {
     Hash([u8; 32]),
 }
 
+/// How much a layer key says of its place; more is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    Nothing,
+    Hash,
+    Full,
+}
+
 impl Binding {
     /// Compares with what is seen: the descriptor always, the place in the image where it is known.
     pub fn check(
@@ -141,6 +149,15 @@ impl Binding {
 }
 
 impl Bound {
+    /// How much it says.
+    pub(crate) fn extent(&self) -> Extent {
+        match self {
+            Self::Unbound => Extent::Nothing,
+            Self::Hash(_) => Extent::Hash,
+            Self::Full(_) => Extent::Full,
+        }
+    }
+
     /// Whether there is any binding.
     pub fn is_bound(&self) -> bool {
         !matches!(self, Self::Unbound)

@@ -13,6 +13,10 @@ use crate::digest::Digest;
 pub const CIPHER: &str = "AES_256_CTR_HMAC_SHA256";
 /// Longest private options that are read.
 pub(crate) const MAX_PRIVATE_LEN: usize = 16 * 1024;
+/// Length of the options of a layer without a binding, as everybody writes them.
+pub(crate) const UNBOUND_LEN: usize = 193;
+/// Length where the binding's hash stands for it.
+pub(crate) const BOUND_BY_HASH_LEN: usize = UNBOUND_LEN + r#","bailiwick":"v1.""#.len() + 43;
 
 /// Why options were not accepted. None of them quotes what it refuses: private options are secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +154,21 @@ impl PrivateOptions {
         self.text.clone()
     }
 
+    /// The fullest form of at most `room` bytes: as it is; bound by the binding's hash alone; unbound. Forms that had to
+    /// be shortened leave unknown members behind. `None` where even the shortest is too long.
+    pub fn expose_within(&self, room: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let shorter = |bound: &Bound| write(&self.key, self.digest.as_deref(), bound);
+        let by_hash = match &self.bound {
+            Bound::Full(binding) => Bound::Hash(binding.hash()),
+            other => other.clone(),
+        };
+        let fits = |text: &Zeroizing<Vec<u8>>| text.len() <= room;
+        Some(self.text.clone())
+            .filter(fits)
+            .or_else(|| Some(shorter(&by_hash)).filter(fits))
+            .or_else(|| Some(shorter(&Bound::Unbound)).filter(fits))
+    }
+
     /// The layer's key.
     pub fn key(&self) -> &LayerKey {
         &self.key
@@ -171,33 +190,7 @@ impl PrivateOptions {
     }
 
     fn build(key: LayerKey, digest: Option<String>, bound: Bound) -> Self {
-        let symkey = base64::encode_secret(key.expose_key());
-        let nonce = base64::encode_secret(key.expose_nonce());
-        let quoted = |text: &str| Value::from(text).to_string();
-        let digest_member = digest
-            .as_deref()
-            .map(|digest| format!(r#","digest":{}"#, quoted(digest)));
-        let binding = bound
-            .to_member()
-            .map(|binding| format!(r#","bailiwick":{binding}"#));
-        let pieces = [
-            r#"{"symkey":""#,
-            &symkey,
-            r#"""#,
-            digest_member.as_deref().unwrap_or_default(),
-            r#","cipheroptions":{"nonce":""#,
-            &nonce,
-            r#""}"#,
-            binding.as_deref().unwrap_or_default(),
-            "}",
-        ];
-        // One allocation of the right size: growing would leave copies of the key behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(
-            pieces.iter().map(|piece| piece.len()).sum(),
-        ));
-        pieces
-            .iter()
-            .for_each(|piece| text.extend_from_slice(piece.as_bytes()));
+        let text = write(&key, digest.as_deref(), &bound);
         Self {
             key,
             digest,
@@ -205,6 +198,34 @@ impl PrivateOptions {
             text,
         }
     }
+}
+
+/// The canonical JSON of private options.
+fn write(key: &LayerKey, digest: Option<&str>, bound: &Bound) -> Zeroizing<Vec<u8>> {
+    let symkey = base64::encode_secret(key.expose_key());
+    let nonce = base64::encode_secret(key.expose_nonce());
+    let digest_member = digest.map(|digest| format!(r#","digest":{}"#, Value::from(digest)));
+    let binding = bound
+        .to_member()
+        .map(|binding| format!(r#","bailiwick":{binding}"#));
+    let pieces = [
+        r#"{"symkey":""#,
+        &symkey,
+        r#"""#,
+        digest_member.as_deref().unwrap_or_default(),
+        r#","cipheroptions":{"nonce":""#,
+        &nonce,
+        r#""}"#,
+        binding.as_deref().unwrap_or_default(),
+        "}",
+    ];
+    // One allocation of the right size: growing would leave copies of the key behind.
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    let mut text = Zeroizing::new(Vec::with_capacity(length));
+    pieces
+        .iter()
+        .for_each(|piece| text.extend_from_slice(piece.as_bytes()));
+    text
 }
 
 /// What everybody may read: the cipher's name and the HMAC of the ciphertext.
