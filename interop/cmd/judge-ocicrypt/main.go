@@ -1,4 +1,4 @@
-// Command judge-ocicrypt encrypts and decrypts image layers with Go's ocicrypt and JWE keys.
+// Command judge-ocicrypt encrypts and decrypts image layers with Go's ocicrypt.
 package main
 
 import (
@@ -36,6 +36,12 @@ type Question struct {
 	// Providers are `NAME[:ARGUMENTS]` of key providers, instead of keys, in either operation. They are configured
 	// by `OCICRYPT_KEYPROVIDER_CONFIG`, as for every user of ocicrypt.
 	Providers []string `json:"providers,omitempty"`
+	// GpgRing is a file with public keys, or with secret keys to decrypt with, as GnuPG exports them.
+	GpgRing string `json:"gpg_ring,omitempty"`
+	// GpgRecipients are e-mail addresses or names in the ring, to encrypt for.
+	GpgRecipients []string `json:"gpg_recipients,omitempty"`
+	// GpgPassword of the secret keys.
+	GpgPassword string `json:"gpg_password,omitempty"`
 	// Annotations of the encrypted layer's descriptor.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -123,6 +129,13 @@ func recipients(question Question) (config.CryptoConfig, error) {
 	if len(question.Providers) > 0 {
 		return config.EncryptWithKeyProvider(named(question.Providers))
 	}
+	if question.GpgRing != "" {
+		ring, err := os.ReadFile(question.GpgRing)
+		if err != nil {
+			return config.CryptoConfig{}, err
+		}
+		return config.EncryptWithGpg(named(question.GpgRecipients), ring)
+	}
 	if len(question.Certificates) > 0 {
 		certificates, err := readAll(question.Certificates)
 		if err != nil {
@@ -143,6 +156,14 @@ func keys(question Question) (config.CryptoConfig, string, error) {
 		name, _, _ := strings.Cut(question.Providers[0], ":")
 		crypto, err := config.DecryptWithKeyProvider(named(question.Providers))
 		return crypto, "provider." + name, err
+	}
+	if question.GpgRing != "" {
+		ring, err := os.ReadFile(question.GpgRing)
+		if err != nil {
+			return config.CryptoConfig{}, "", err
+		}
+		crypto, err := config.DecryptWithGpgPrivKeys([][]byte{ring}, [][]byte{[]byte(question.GpgPassword)})
+		return crypto, "pgp", err
 	}
 	keys, err := readAll(question.Keys)
 	if err != nil {
