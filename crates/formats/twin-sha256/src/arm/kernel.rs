@@ -1,0 +1,97 @@
+//! The rounds and the schedule, in terms of the instructions.
+
+use super::instructions::{
+    Vector, add, hash_lower, hash_upper, load, load_big_endian, schedule_0, schedule_1, store,
+};
+use crate::constants::{ROUNDS, Rounds};
+use crate::{Block, State};
+
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
+pub(super) fn compress<const N: usize>(states: &mut [State; N], blocks: &[Block]) {
+    let Rounds([first, later @ ..]) = &ROUNDS;
+    let mut lanes = Lanes::load(states);
+    for block in blocks {
+        let before = lanes;
+        let [mut w0, mut w1, mut w2, mut w3] = words(block);
+        let [k0, k1, k2, k3] = first;
+        lanes.four_rounds(w0, k0);
+        lanes.four_rounds(w1, k1);
+        lanes.four_rounds(w2, k2);
+        lanes.four_rounds(w3, k3);
+        for [k0, k1, k2, k3] in later {
+            w0 = schedule_1(schedule_0(w0, w1), w2, w3);
+            lanes.four_rounds(w0, k0);
+            w1 = schedule_1(schedule_0(w1, w2), w3, w0);
+            lanes.four_rounds(w1, k1);
+            w2 = schedule_1(schedule_0(w2, w3), w0, w1);
+            lanes.four_rounds(w2, k2);
+            w3 = schedule_1(schedule_0(w3, w0), w1, w2);
+            lanes.four_rounds(w3, k3);
+        }
+        lanes.add(&before);
+    }
+    lanes.store(states);
+}
+
+/// Every state in two vectors.
+#[derive(Clone, Copy)]
+struct Lanes<const N: usize> {
+    abcd: [Vector; N],
+    efgh: [Vector; N],
+}
+
+impl<const N: usize> Lanes<N> {
+    #[inline]
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
+    fn load(states: &[State; N]) -> Self {
+        Self {
+            abcd: states.map(|[a, b, c, d, ..]| load(&[a, b, c, d])),
+            efgh: states.map(|[.., e, f, g, h]| load(&[e, f, g, h])),
+        }
+    }
+
+    #[inline]
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
+    fn store(self, states: &mut [State; N]) {
+        let Self { abcd, efgh } = self;
+        for ((state, abcd), efgh) in states.iter_mut().zip(abcd).zip(efgh) {
+            let ([a, b, c, d], [e, f, g, h]) = (store(abcd), store(efgh));
+            *state = [a, b, c, d, e, f, g, h];
+        }
+    }
+
+    /// The states take turns, so that none waits for its own last instruction. The sum is made once for all of them.
+    #[inline]
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
+    fn four_rounds(&mut self, words: Vector, constants: &[u32; 4]) {
+        let Self { abcd, efgh } = self;
+        let sum = add(words, load(constants));
+        for (abcd, efgh) in abcd.iter_mut().zip(efgh.iter_mut()) {
+            let before = *abcd;
+            *abcd = hash_lower(before, *efgh, sum);
+            *efgh = hash_upper(*efgh, before, sum);
+        }
+    }
+
+    #[inline]
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
+    fn add(&mut self, before: &Self) {
+        for (now, before) in self.abcd.iter_mut().zip(before.abcd) {
+            *now = add(*now, before);
+        }
+        for (now, before) in self.efgh.iter_mut().zip(before.efgh) {
+            *now = add(*now, before);
+        }
+    }
+}
+
+/// A block's sixteen words.
+#[inline]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
+fn words(block: &Block) -> [Vector; 4] {
+    let mut words = [load(&[0; 4]); 4];
+    for (words, bytes) in words.iter_mut().zip(block.as_chunks::<16>().0) {
+        *words = load_big_endian(bytes);
+    }
+    words
+}

@@ -1,0 +1,54 @@
+//! Which code compresses: the processor's instructions where it has them.
+
+#[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
+use crate::arm::Sha2;
+use crate::portable;
+#[cfg(target_arch = "x86_64")]
+use crate::x86::ShaNi;
+use crate::{Block, State};
+
+/// One way to compress. What stands for instructions is a proof that they are there.
+#[derive(Clone, Copy)]
+pub(crate) enum Backend {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    ShaNi(ShaNi),
+    #[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
+    Sha2(Sha2),
+}
+
+impl Backend {
+    /// The fastest that this processor has; it is asked once in the life of the process.
+    pub(crate) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(instructions) = ShaNi::detect() {
+            return Self::ShaNi(instructions);
+        }
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        if let Some(instructions) = Sha2::detect() {
+            return Self::Sha2(instructions);
+        }
+        Self::Portable
+    }
+
+    /// Everything that runs here, for tests: on other processors AArch64's code runs on a model of its instructions.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<(&'static str, Self)> {
+        let mut all = vec![("portable", Self::Portable)];
+        #[cfg(target_arch = "x86_64")]
+        all.extend(ShaNi::detect().map(|found| ("x86-64 SHA-NI", Self::ShaNi(found))));
+        all.extend(Sha2::detect().map(|found| ("AArch64 SHA2", Self::Sha2(found))));
+        all
+    }
+
+    /// Takes the blocks into every state.
+    pub(crate) fn compress<const N: usize>(self, states: &mut [State; N], blocks: &[Block]) {
+        match self {
+            Self::Portable => portable::compress(states, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Self::ShaNi(instructions) => instructions.compress(states, blocks),
+            #[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
+            Self::Sha2(instructions) => instructions.compress(states, blocks),
+        }
+    }
+}
