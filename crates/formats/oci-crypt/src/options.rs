@@ -1,7 +1,10 @@
 //! What is said about a layer's encryption: openly in an annotation, and secretly inside the wrapped keys.
 
+use std::collections::BTreeMap;
+
 use jose::strict_json;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -111,6 +114,22 @@ fn present<'de, D: serde::Deserializer<'de>>(parser: D) -> Result<Option<Value>,
     Value::deserialize(parser).map(Some)
 }
 
+/// Whether a member is spelt as peers read one of ours, and we do not: Go's take no notice of case. The nonce, which no HMAC
+/// covers, would be one here and another one there, and the layer two texts.
+fn has_second_spelling(text: &[u8]) -> bool {
+    // `ſ` and the sign for Kelvin are the letters beyond ASCII that stand for one of it.
+    let folded = |name: &str| {
+        let plain = name.replace('\u{17f}', "s").replace('\u{212a}', "k");
+        plain.to_ascii_lowercase()
+    };
+    let names: Option<BTreeMap<String, IgnoredAny>> = serde_json::from_slice(text).ok();
+    let mut names = names.iter().flatten().map(|(name, _)| name.as_str());
+    names.any(|name| !MEMBERS.contains(&name) && MEMBERS.contains(&folded(name).as_str()))
+}
+
+/// What private options consist of.
+const MEMBERS: [&str; 4] = ["symkey", "digest", "cipheroptions", "bailiwick"];
+
 #[derive(Deserialize, Zeroize)]
 struct CipherOptions {
     nonce: String,
@@ -130,6 +149,9 @@ impl PrivateOptions {
         }
         let mut json: Zeroizing<PrivateJson> =
             Zeroizing::new(strict_json::from_slice(text).map_err(|_| malformed)?);
+        if has_second_spelling(text) {
+            return Err(malformed);
+        }
         let key =
             base64::decode_array(&json.symkey).ok_or(OptionsError::Length { member: "key" })?;
         let nonce = base64::decode_array(&json.cipheroptions.nonce)

@@ -168,6 +168,29 @@ fn public_options_survive_and_are_whole() {
     }
 }
 
+#[test]
+fn a_second_spelling_of_a_private_member_is_refused() {
+    let text = String::from_utf8(fresh(Bound::Unbound).expose_bytes().to_vec()).unwrap();
+    let open = text.strip_suffix('}').unwrap();
+    assert!(PrivateOptions::parse(text.as_bytes()).is_ok());
+    for name in [
+        "Symkey",
+        "\u{17f}ymkey",
+        "sym\u{212a}ey",
+        "DIGEST",
+        "CipherOptions",
+        "Bailiwick",
+    ] {
+        let text = format!(r#"{open},"{name}":{{"nonce":""}}}}"#);
+        let malformed = OptionsError::Malformed { which: "private" };
+        assert_eq!(
+            PrivateOptions::parse(text.as_bytes()).err(),
+            Some(malformed),
+            "{name}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_options_are_an_error_and_no_crash(text in prop::collection::vec(any::<u8>(), 0..300)) {
