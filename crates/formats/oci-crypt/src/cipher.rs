@@ -2,7 +2,8 @@
 
 use aws_lc_rs::cipher::{AES_256, EncryptionContext, StreamingEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::{digest, hmac, rand};
+use aws_lc_rs::rand;
+use twin_sha256::{Twin, TwinSha256};
 use zeroize::Zeroizing;
 
 use crate::binding::Bound;
@@ -207,37 +208,30 @@ impl LayerVerifier {
 
 /// HMAC and SHA-256 over the same ciphertext.
 struct Tags {
-    hmac: hmac::Context,
-    digest: digest::Context,
+    twin: TwinSha256,
     size: u64,
 }
 
 impl Tags {
     fn new(key: &LayerKey) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose_key());
         Self {
-            hmac: hmac::Context::with_key(&key),
-            digest: digest::Context::new(&digest::SHA256),
+            twin: TwinSha256::new(key.expose_key()),
             size: 0,
         }
     }
 
     fn update(&mut self, ciphertext: &[u8]) {
-        self.hmac.update(ciphertext);
-        self.digest.update(ciphertext);
+        self.twin.update(ciphertext);
         self.size += ciphertext.len() as u64;
     }
 
     fn finish(self) -> ([u8; 32], Verified) {
-        let mut hmac = [0; 32];
-        hmac.copy_from_slice(self.hmac.sign().as_ref());
-        (
-            hmac,
-            Verified {
-                digest: Digest::from_library(self.digest.finish()),
-                size: self.size,
-            },
-        )
+        let Twin { digest, mac } = self.twin.finish();
+        let verified = Verified {
+            digest: Digest::from_sha256(digest),
+            size: self.size,
+        };
+        (mac, verified)
     }
 
     fn verify(self, expected: &[u8; 32]) -> Result<Verified, CipherError> {
@@ -271,6 +265,9 @@ impl CounterMode {
         let (head, tail) = input.split_at(aligned);
         let (head_out, tail_out) = output.split_at_mut(aligned);
         self.step(head, head_out)?;
+        if tail.is_empty() {
+            return Ok(());
+        }
         let mut room = Zeroizing::new([0; 2 * BLOCK]);
         self.step(tail, room.as_mut_slice())?;
         tail_out.copy_from_slice(room.get(..tail.len()).ok_or(CipherError::Failed)?);
@@ -294,8 +291,10 @@ impl CounterMode {
 }
 
 const BLOCK: usize = 16;
-/// Small enough that cipher, HMAC and digest find a piece in the first cache; a multiple of all their blocks.
-const PIECE: usize = 16 * 1024;
+/// A multiple of all blocks, and small: whichever of cipher and hash comes second finds the piece in the first cache, and what
+/// the cipher wrote into memory that is not cached goes there while the next piece is hashed. Measured from 1 to 256 KiB: 4 and
+/// 8 are the fastest, and opening into fresh memory loses 3 % at 16 and 5 % at 64.
+const PIECE: usize = 8 * 1024;
 
 fn pieces(
     input: &[u8],
