@@ -28,6 +28,14 @@ pub use options::{CIPHER, LayerKey, OptionsError, PrivateOptions, PublicOptions}
 pub use packet::{
     BailiwickOpener, BailiwickPacket, BailiwickWrapper, Certificate, CertificateError, CocoKey,
     CocoKeyError, CocoOpener, CocoPacket, CocoVersion, CocoWrapper, Foreign, IssuerAndSerial,
-    JweOpener, JweWrapper, KeyId, KeyPacket, KeyRecord, MAX_CERTIFICATE_LEN, Opening, PacketError,
-    PacketOpener, PacketWrapper, Pkcs7Opener, Pkcs7Wrapper, Scheme, WrapError, pkcs7_recipients,
+    JweOpener, JweWrapper, KeyId, KeyPacket, KeyRecord, MAX_CERTIFICATE_LEN, OaepHash, Opening,
+    PacketError, PacketOpener, PacketWrapper, PgpHolder, PgpKeyId, PgpKeyIdError, Pkcs7Opener,
+    Pkcs7Wrapper, Pkcs11Key, Pkcs11KeyError, Pkcs11Opener, Pkcs11Recipient, Pkcs11Wrapper, Scheme,
+    TokenKey, TokenKeyError, WrapError, pgp_recipients, pgp_without, pkcs7_recipients,
+    pkcs11_recipients,
+};
+#[cfg(feature = "pgp")]
+pub use packet::{
+    MAX_PGP_RING_LEN, PgpKeyError, PgpOpener, PgpPublicRing, PgpRecipient, PgpSecretRing,
+    PgpWrapper, is_pgp_key_file,
 };

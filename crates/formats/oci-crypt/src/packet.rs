@@ -8,14 +8,26 @@ use crate::options::{OptionsError, PrivateOptions};
 mod bailiwick;
 mod coco;
 mod jwe;
+mod pgp;
+mod pkcs11;
 mod pkcs7;
 
+#[cfg(feature = "pgp")]
+pub use self::pgp::{
+    MAX_PGP_RING_LEN, PgpKeyError, PgpOpener, PgpPublicRing, PgpRecipient, PgpSecretRing,
+    PgpWrapper, is_pgp_key_file,
+};
+pub use self::pgp::{PgpHolder, PgpKeyId, PgpKeyIdError, pgp_recipients, pgp_without};
 pub use bailiwick::{BailiwickOpener, BailiwickPacket, BailiwickWrapper, KeyId, KeyRecord};
 pub use coco::{CocoKey, CocoKeyError, CocoOpener, CocoPacket, CocoVersion, CocoWrapper};
 pub use jwe::{JweOpener, JweWrapper};
 pub use pkcs7::{
     Certificate, CertificateError, IssuerAndSerial, MAX_CERTIFICATE_LEN, Pkcs7Opener, Pkcs7Wrapper,
     pkcs7_recipients,
+};
+pub use pkcs11::{
+    OaepHash, Pkcs11Key, Pkcs11KeyError, Pkcs11Opener, Pkcs11Recipient, Pkcs11Wrapper, TokenKey,
+    TokenKeyError, pkcs11_recipients,
 };
 
 /// How a packet is wrapped; the end of its annotation's name.
@@ -25,8 +37,12 @@ pub struct Scheme(String);
 impl Scheme {
     /// The scheme of ocicrypt's JWE packets.
     pub const JWE: &'static str = "jwe";
+    /// The scheme of ocicrypt's OpenPGP packets.
+    pub const PGP: &'static str = "pgp";
     /// The scheme of ocicrypt's PKCS#7 packets.
     pub const PKCS7: &'static str = "pkcs7";
+    /// The scheme of ocicrypt's PKCS#11 packets.
+    pub const PKCS11: &'static str = "pkcs11";
     /// The scheme under which guests of Confidential Containers look for their packets.
     pub const ATTESTATION_AGENT: &'static str = "provider.attestation-agent";
     /// The scheme of our own packets.
@@ -61,8 +77,12 @@ impl FromStr for Scheme {
 pub enum KeyPacket {
     /// A JWE in JSON or compact form, for one or more recipients.
     Jwe(Vec<u8>),
+    /// An OpenPGP message in binary form, for one or more recipients.
+    Pgp(Vec<u8>),
     /// DER of a PKCS#7 EnvelopedData, for one or more recipients.
     Pkcs7(Vec<u8>),
+    /// JSON with RSA-OAEP for one or more keys in hardware modules.
+    Pkcs11(Vec<u8>),
     /// Ours.
     Bailiwick(BailiwickPacket),
     /// A scheme that is not read here, or that of a key provider: Confidential Containers' are among these. It is kept as
@@ -84,7 +104,9 @@ impl KeyPacket {
     pub fn parse(scheme: &Scheme, bytes: Vec<u8>) -> Result<Self, PacketError> {
         match scheme.as_str() {
             Scheme::JWE => Ok(Self::Jwe(bytes)),
+            Scheme::PGP => Ok(Self::Pgp(bytes)),
             Scheme::PKCS7 => Ok(Self::Pkcs7(bytes)),
+            Scheme::PKCS11 => Ok(Self::Pkcs11(bytes)),
             Scheme::BAILIWICK => BailiwickPacket::parse(&bytes).map(Self::Bailiwick),
             _ => Ok(Self::Foreign(Foreign {
                 scheme: scheme.clone(),
@@ -96,7 +118,9 @@ impl KeyPacket {
     /// The bytes of one element of an annotation.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::Jwe(bytes) | Self::Pkcs7(bytes) => bytes.clone(),
+            Self::Jwe(bytes) | Self::Pgp(bytes) | Self::Pkcs7(bytes) | Self::Pkcs11(bytes) => {
+                bytes.clone()
+            }
             Self::Bailiwick(packet) => packet.to_bytes(),
             Self::Foreign(foreign) => foreign.bytes.clone(),
         }
@@ -106,7 +130,9 @@ impl KeyPacket {
     pub fn scheme(&self) -> Scheme {
         match self {
             Self::Jwe(_) => Scheme(Scheme::JWE.to_owned()),
+            Self::Pgp(_) => Scheme(Scheme::PGP.to_owned()),
             Self::Pkcs7(_) => Scheme(Scheme::PKCS7.to_owned()),
+            Self::Pkcs11(_) => Scheme(Scheme::PKCS11.to_owned()),
             Self::Bailiwick(_) => Scheme(Scheme::BAILIWICK.to_owned()),
             Self::Foreign(foreign) => foreign.scheme.clone(),
         }
@@ -189,6 +215,9 @@ pub enum PacketError {
         found: String,
     },
     /// Fault: whoever made or altered the packet. It does not say more, lest it be an oracle.
+    #[error("OpenPGP packet did not open")]
+    Pgp,
+    /// Fault: whoever made or altered the packet. It does not say more, lest it be an oracle.
     #[error("PKCS#7 packet did not open")]
     Pkcs7,
     /// Fault: whoever made or altered the packet, or the key is another one of the same name.
@@ -231,8 +260,14 @@ pub enum WrapError {
         source: jose::jwe::EncryptError,
     },
     /// Fault: the caller, who named no recipient, or this machine.
+    #[error("no OpenPGP packet could be made")]
+    Pgp,
+    /// Fault: the caller, who named no recipient, or this machine.
     #[error("no PKCS#7 packet could be made")]
     Pkcs7,
+    /// Fault: the caller, who named no recipient or too many, or options that are too long for a recipient's key.
+    #[error("no PKCS#11 packet could be made")]
+    Pkcs11,
     /// Fault: this machine.
     #[error("no packet of Confidential Containers could be made")]
     Coco,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use estate::Digest;
 use oci_crypt::{
-    CocoPacket, IssuerAndSerial, KeyPacket, LayerAnnotations, PacketOpener, media_type,
-    pkcs7_recipients,
+    CocoPacket, IssuerAndSerial, KeyPacket, LayerAnnotations, PacketOpener, PgpHolder, media_type,
+    pgp_recipients, pkcs7_recipients, pkcs11_recipients,
 };
 use serde::Serialize;
 
@@ -110,6 +110,16 @@ pub enum RecipientReport {
         /// One for each of them; none where the packet can't be read.
         certificates: Vec<CertificateReport>,
     },
+    /// Holders of keys in hardware modules.
+    Pkcs11 {
+        /// One for each of them; none where the packet can't be read.
+        keys: Vec<TokenKeyReport>,
+    },
+    /// Holders of OpenPGP keys.
+    Pgp {
+        /// One for each of them; none where the packet can't be read.
+        holders: Vec<PgpHolderReport>,
+    },
     /// Guests of Confidential Containers whom a key broker gives a key.
     ConfidentialContainers {
         /// The packet's scheme.
@@ -136,6 +146,40 @@ pub struct JweKeyReport {
     /// The id of his key, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+}
+
+/// What a packet tells of one key in a hardware module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenKeyReport {
+    /// The size of the RSA key.
+    pub bits: usize,
+    /// The hash of RSA-OAEP: `sha1` or `sha256`.
+    pub hash: &'static str,
+    /// Whether the key has room for a binding; without one, its holder opens the layer wherever it lies.
+    pub has_room_for_binding: bool,
+}
+
+/// How an OpenPGP packet names one who opens it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PgpHolderReport {
+    /// Who has the key of this id.
+    Key(String),
+    /// Who has a key that is not told.
+    Hidden,
+    /// Who knows a password.
+    Password,
+}
+
+impl From<PgpHolder> for PgpHolderReport {
+    fn from(holder: PgpHolder) -> Self {
+        match holder {
+            PgpHolder::Key(id) => Self::Key(id.to_string()),
+            PgpHolder::Hidden => Self::Hidden,
+            PgpHolder::Password => Self::Password,
+        }
+    }
 }
 
 /// How a packet names a certificate.
@@ -276,6 +320,24 @@ fn recipient(packet: &KeyPacket) -> RecipientReport {
             image: packet.resource().to_owned(),
             key: packet.key_id().to_string(),
             suite: packet.suite().to_owned(),
+        },
+        KeyPacket::Pgp(bytes) => RecipientReport::Pgp {
+            holders: pgp_recipients(bytes)
+                .unwrap_or_default()
+                .into_iter()
+                .map(PgpHolderReport::from)
+                .collect(),
+        },
+        KeyPacket::Pkcs11(bytes) => RecipientReport::Pkcs11 {
+            keys: pkcs11_recipients(bytes)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|recipient| TokenKeyReport {
+                    bits: recipient.bits,
+                    hash: recipient.hash.name(),
+                    has_room_for_binding: recipient.has_room_for_binding,
+                })
+                .collect(),
         },
         KeyPacket::Pkcs7(bytes) => RecipientReport::Pkcs7 {
             certificates: pkcs7_recipients(bytes)

@@ -6,14 +6,17 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oci_crypt::{AnnotationError, KEYS_PREFIX, KeyPacket, LayerAnnotations, Scheme};
+use oci_crypt::{
+    AnnotationError, KEYS_PREFIX, KeyPacket, LayerAnnotations, PgpHolder, PgpKeyId, Scheme,
+    pgp_recipients, pgp_without,
+};
 
 use crate::error::ImageError;
 use crate::jwe_recipients::{self, Remaining};
 use crate::manifest::Descriptor;
 
 /// Which key packets are meant: `jwe`, `pkcs7`, `provider:NAME`, `bailiwick` (all of a scheme), `bailiwick:IMAGE`,
-/// `jwe:KEY-ID` (one recipient inside a packet), or `SCHEME#N` (one packet of a scheme, counted from 0).
+/// `jwe:KEY-ID` or `pgp:KEY-ID` (one recipient inside a packet), or `SCHEME#N` (one packet of a scheme, counted from 0).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     scheme: String,
@@ -26,6 +29,7 @@ enum Part {
     Position(usize),
     Image(String),
     KeyId(String),
+    PgpKey(PgpKeyId),
 }
 
 /// A text selects no key packet. Fault: the caller.
@@ -46,7 +50,12 @@ impl FromStr for Selector {
             Some(("provider", name)) if !name.is_empty() => (format!("provider.{name}"), Part::All),
             Some(("bailiwick", image)) => (OURS.to_owned(), Part::Image(image.to_owned())),
             Some(("jwe", id)) => (Scheme::JWE.to_owned(), Part::KeyId(id.to_owned())),
+            Some(("pgp", id)) => {
+                let id = id.parse().map_err(|_| refused())?;
+                (Scheme::PGP.to_owned(), Part::PgpKey(id))
+            }
             Some(_) => return Err(refused()),
+            None if name.ends_with('.') => return Err(refused()),
             None if name == "bailiwick" => (OURS.to_owned(), Part::All),
             None => (name.to_owned(), Part::All),
         };
@@ -75,6 +84,7 @@ impl fmt::Display for Selector {
             Part::All => f.write_str(&scheme),
             Part::Position(position) => write!(f, "{scheme}#{position}"),
             Part::Image(name) | Part::KeyId(name) => write!(f, "{scheme}:{name}"),
+            Part::PgpKey(id) => write!(f, "{scheme}:{id}"),
         }
     }
 }
@@ -130,6 +140,17 @@ fn without(
     Some(element)
 }
 
+/// How many recipients of JWE packets are not told by any id.
+pub(crate) fn unnamed(layer: &Descriptor) -> Result<usize, ImageError> {
+    let list = layer.annotation(&format!("{KEYS_PREFIX}{}", Scheme::JWE))?;
+    let packets = list.iter().flat_map(|list| list.split(','));
+    let recipients = packets.flat_map(|packet| {
+        let bytes = STANDARD.decode(packet).unwrap_or_default();
+        jwe_recipients::recipients(&bytes)
+    });
+    Ok(recipients.filter(|named| named.key_id.is_none()).count())
+}
+
 /// Adds packets behind those that are there.
 pub(crate) fn add(layer: &mut Descriptor, packets: &[KeyPacket]) -> Result<(), ImageError> {
     for packet in packets {
@@ -155,6 +176,11 @@ pub(crate) fn check(index: usize, layer: &Descriptor) -> Result<(), ImageError> 
 }
 
 impl Selector {
+    /// Whether one recipient inside a packet is meant.
+    pub(crate) fn is_key_id(&self) -> bool {
+        matches!(self.part, Part::KeyId(_))
+    }
+
     fn of_element(&self, position: usize, element: &str) -> Remaining {
         let bytes = || STANDARD.decode(element).unwrap_or_default();
         let all_or_nothing = |selected| match selected {
@@ -166,7 +192,19 @@ impl Selector {
             Part::Position(wanted) => all_or_nothing(*wanted == position),
             Part::Image(image) => all_or_nothing(image_of(bytes()).as_deref() == Some(image)),
             Part::KeyId(id) => jwe_recipients::without(&bytes(), id),
+            Part::PgpKey(id) => without_pgp(&bytes(), PgpHolder::Key(*id)),
         }
+    }
+}
+
+/// An OpenPGP packet without one holder; one that can't be read is nobody's.
+fn without_pgp(packet: &[u8], holder: PgpHolder) -> Remaining {
+    let holders = pgp_recipients(packet).unwrap_or_default();
+    let meant = holders.iter().filter(|other| **other == holder).count();
+    match pgp_without(packet, holder) {
+        Ok(rest) if meant > 0 && meant < holders.len() => Remaining::Rest(rest),
+        Ok(_) if meant > 0 => Remaining::Nothing,
+        _ => Remaining::Everything,
     }
 }
 
@@ -190,6 +228,8 @@ mod tests {
             "jwe",
             "jwe#1",
             "jwe:key-7",
+            "pgp",
+            "pgp:0123456789ABCDEF",
             "pkcs7",
             "provider:kms",
             "provider:kms#0",
@@ -206,6 +246,7 @@ mod tests {
             "jwe:",
             "bailiwick:",
             "pkcs7:file",
+            "pgp:ann@example.org",
             "jwe:id#0",
             "a b",
             "provider:",
@@ -216,8 +257,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_panics(text in "[ -~]{0,40}") {
-            let _ = text.parse::<Selector>();
+        fn no_text_panics_and_what_is_read_is_written_back(text in "(jwe|pgp|provider|bailiwick|)[.:#]{0,2}[ -~]{0,40}") {
+            if let Ok(selector) = text.parse::<Selector>() {
+                proptest::prop_assert_eq!(selector.to_string().parse(), Ok(selector));
+            }
         }
     }
 }

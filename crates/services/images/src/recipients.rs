@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 use estate::Timestamp;
-use jose::JwkError;
 use jose::jwe::{DecryptionKey, EncryptionKey};
 use jose::key_file::{self, KeyFileError};
+use jose::{Jwk, JwkError};
 use oci_crypt::{
     BailiwickWrapper, Certificate, CertificateError, CocoKey, CocoKeyError, CocoOpener,
-    CocoWrapper, JweOpener, JweWrapper, PacketOpener, PacketWrapper, Pkcs7Opener, Pkcs7Wrapper,
+    CocoWrapper, JweOpener, JweWrapper, OaepHash, PacketOpener, PacketWrapper, Pkcs7Opener,
+    Pkcs7Wrapper, Pkcs11Key, Pkcs11KeyError, Pkcs11Opener, Pkcs11Recipient, Pkcs11Wrapper,
+    TokenKey,
 };
+#[cfg(feature = "pgp")]
+use oci_crypt::{PgpOpener, PgpRecipient, PgpWrapper};
 
 use crate::error::{ImageError, Kind};
 use crate::ports::KeyService;
@@ -21,6 +25,9 @@ use crate::services::ServiceWrapper;
 pub struct Recipients {
     jwe: Vec<EncryptionKey>,
     pkcs7: Vec<Certificate>,
+    #[cfg(feature = "pgp")]
+    pgp: Vec<PgpRecipient>,
+    pkcs11: Vec<Pkcs11Key>,
     brokers: Vec<CocoWrapper>,
     authorities: Vec<BailiwickWrapper>,
     services: Vec<ServiceWrapper>,
@@ -47,6 +54,9 @@ pub enum RecipientError {
         /// Its serial number.
         serial: String,
     },
+    /// Fault: the caller; a key in a hardware module must be RSA, and large enough for what is wrapped.
+    #[error("nothing can be encrypted to a key in a hardware module")]
+    Pkcs11(#[source] Pkcs11KeyError),
     /// Fault: the caller; it is no key that a key broker could keep.
     #[error("the key of a key broker is refused")]
     BrokerKey(#[source] CocoKeyError),
@@ -72,6 +82,7 @@ impl RecipientError {
             | Self::Key(_)
             | Self::Certificate(_)
             | Self::CertificateWithoutKey { .. }
+            | Self::Pkcs11(_)
             | Self::BrokerKey(_) => Kind::Usage,
             Self::Document(_) | Self::OtherImage { .. } => Kind::VerificationFailed,
         }
@@ -107,6 +118,41 @@ impl Recipients {
         let certificate = Certificate::parse(file).map_err(RecipientError::Certificate)?;
         self.pkcs7.push(certificate);
         Ok(())
+    }
+
+    /// Adds the holder of an OpenPGP key (`pgp:FILE`, `pgp:NAME`).
+    #[cfg(feature = "pgp")]
+    pub fn add_pgp(&mut self, recipient: PgpRecipient) {
+        self.pgp.push(recipient);
+    }
+
+    /// Adds the holder of a key in a hardware module (`pkcs11:FILE`): by its public key, in any form that a key file has.
+    /// What comes back says whether the key has room for a binding.
+    ///
+    /// # Errors
+    /// When the file holds no RSA key, or a key that has no room for what is wrapped.
+    pub fn add_token_key(
+        &mut self,
+        file: &[u8],
+        hash: OaepHash,
+    ) -> Result<Pkcs11Recipient, RecipientError> {
+        let key = key_file::parse_public(file).map_err(RecipientError::KeyFile)?;
+        self.add_token_jwk(&key, hash)
+    }
+
+    /// As [`Recipients::add_token_key`], with what the module said of its key.
+    ///
+    /// # Errors
+    /// When the key is not RSA, or has no room for what is wrapped.
+    pub fn add_token_jwk(
+        &mut self,
+        key: &Jwk,
+        hash: OaepHash,
+    ) -> Result<Pkcs11Recipient, RecipientError> {
+        let key = Pkcs11Key::new(key, hash).map_err(RecipientError::Pkcs11)?;
+        let recipient = key.recipient();
+        self.pkcs11.push(key);
+        Ok(recipient)
     }
 
     /// Adds the guests of Confidential Containers whom a key broker gives this key under this name, such as
@@ -164,7 +210,7 @@ impl Recipients {
     }
 
     /// All holders of public keys share one packet, as other tools write and expect it, and so do all holders of
-    /// certificates; each authority and each broker's key has its own.
+    /// certificates, of OpenPGP keys and of hardware modules; each authority and each broker's key has its own.
     pub(crate) fn wrappers(&self) -> Result<Vec<Box<dyn PacketWrapper>>, ImageError> {
         let mut wrappers: Vec<Box<dyn PacketWrapper>> = Vec::new();
         if !self.jwe.is_empty() {
@@ -172,6 +218,13 @@ impl Recipients {
         }
         if !self.pkcs7.is_empty() {
             wrappers.push(Box::new(Pkcs7Wrapper::new(self.pkcs7.clone())));
+        }
+        #[cfg(feature = "pgp")]
+        if !self.pgp.is_empty() {
+            wrappers.push(Box::new(PgpWrapper::new(self.pgp.clone())));
+        }
+        if !self.pkcs11.is_empty() {
+            wrappers.push(Box::new(Pkcs11Wrapper::new(self.pkcs11.clone())));
         }
         for broker in &self.brokers {
             wrappers.push(Box::new(broker.clone()));
@@ -244,6 +297,17 @@ impl Keys {
         let key = CocoKey::new(name, key).map_err(RecipientError::BrokerKey)?;
         self.push(CocoOpener::new(vec![key]));
         Ok(())
+    }
+
+    /// Adds the OpenPGP secret keys of a file.
+    #[cfg(feature = "pgp")]
+    pub fn add_pgp(&mut self, opener: PgpOpener) {
+        self.push(opener);
+    }
+
+    /// Adds a key in a hardware module.
+    pub fn add_token_key(&mut self, key: impl TokenKey + 'static) {
+        self.push(Pkcs11Opener::new(vec![Box::new(key)]));
     }
 
     /// Whether everything that was added can open something.

@@ -12,7 +12,7 @@ use crate::options::PrivateOptions;
 
 mod certificate;
 mod content;
-mod der;
+pub(super) mod der;
 mod envelope;
 mod key;
 

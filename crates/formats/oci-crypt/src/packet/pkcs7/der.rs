@@ -5,13 +5,13 @@
 //! indefinite and non-minimal lengths, tags of several bytes, and whatever reaches beyond its frame. Nothing recurses, so
 //! nesting is as deep as the caller's code and no deeper.
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const NULL: u8 = 0x05;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(in crate::packet) const INTEGER: u8 = 0x02;
+pub(in crate::packet) const OCTET_STRING: u8 = 0x04;
+pub(in crate::packet) const NULL: u8 = 0x05;
+pub(in crate::packet) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// A SEQUENCE whose writer forgot that it is constructed.
 pub(super) const PRIMITIVE_SEQUENCE: u8 = 0x10;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(in crate::packet) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 
 /// The tag `[number]`, constructed.
@@ -95,7 +95,7 @@ pub(super) fn only(bytes: &[u8], tag: u8) -> Option<&[u8]> {
 }
 
 /// Writes one element.
-pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(in crate::packet) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Vec::with_capacity(length + 6);
     out.push(tag);
