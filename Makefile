@@ -1,19 +1,20 @@
-# The house: `make demo` and `make test` are all that a newcomer needs; CI runs `make check test demo`.
-.PHONY: help setup check test demo bench
+# The house: `make demo` and `make test` are all that a newcomer needs; CI runs `make check test fuzz demo`.
+.PHONY: help setup check test fuzz demo bench
 .NOTPARALLEL:
 
 # Debian packages: the real parts that tests and demo run, and what the build needs.
 RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl openssh-client
 TPM       := swtpm swtpm-tools tpm2-tools
 DATABASE  := postgresql
-BUILD     := gcc libc6-dev
+BUILD     := gcc g++ libc6-dev
 PACKAGES  := $(RUNTIMES) $(TPM) $(DATABASE) $(BUILD)
 # One command of each, for systems without dpkg.
-COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen swtpm swtpm_setup tpm2_quote psql gcc
+COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen swtpm swtpm_setup tpm2_quote psql gcc g++
 
 help:
 	@echo "make demo    show the whole path on real parts (as root)"
 	@echo "make test    every test, also those on real parts (as root)"
+	@echo "make fuzz    hostile input for every parser of images, FUZZ_SECONDS=20 each"
 	@echo "make check   format, lints, layers, documentation"
 	@echo "make bench   measurements, built for release"
 	@echo "make setup   install what the others need (Debian; asks apt only for what is missing)"
@@ -40,6 +41,7 @@ setup:
 
 check: setup
 	cargo fmt --all --check
+	cd fuzz && cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run --quiet --locked --bin layers
 	cd interop && go vet ./...
@@ -52,6 +54,10 @@ test: setup
 	cargo test --workspace --locked
 	@[ "$$(id -u)" = 0 ] || { echo "error: the tests on real parts mount, unshare and run containers: run \`make test\` as root" >&2; exit 1; }
 	cargo test --workspace --locked --lib --bins --tests -- --ignored
+
+# A workspace of its own, with a target directory of its own: libFuzzer and its coverage are for nothing that ships.
+fuzz: setup
+	fuzz/run
 
 demo: setup
 	@[ "$$(id -u)" = 0 ] || { echo "error: the demo mounts, unshares and runs containers: run \`make demo\` as root" >&2; exit 1; }
