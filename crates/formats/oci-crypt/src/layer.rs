@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::annotations::{AnnotationError, LayerAnnotations, PREFIX};
+use crate::binding::Extent;
 use crate::options::{PrivateOptions, PublicOptions};
 use crate::packet::{
     KeyPacket, Opening, PacketError, PacketOpener, PacketWrapper, Scheme, WrapError,
@@ -89,6 +90,8 @@ pub fn annotations_of(
 }
 
 /// Finds the layer's options: every packet meets every opener until one opens it. `layer` is for errors only.
+///
+/// PKCS#11 packets may have had no room for the binding, so that the others are tried, too: the fuller binding counts.
 pub fn open_layer_key(
     layer: &str,
     annotations: &BTreeMap<String, String>,
@@ -100,6 +103,7 @@ pub fn open_layer_key(
             source,
         })?;
     let mut first_failure = None;
+    let mut shortened: Option<PrivateOptions> = None;
     for packet in annotations.packets() {
         for opener in openers {
             match opener.open(packet) {
@@ -108,10 +112,22 @@ pub fn open_layer_key(
                     first_failure.get_or_insert((packet.scheme(), source));
                 }
                 Opening::Opened(private) => {
-                    return Ok((private, annotations.public_options().clone()));
+                    let may_be_short =
+                        shortened.is_some() || matches!(packet, KeyPacket::Pkcs11(_));
+                    let extent = private.bound().extent();
+                    if !may_be_short || extent == Extent::Full {
+                        return Ok((private, annotations.public_options().clone()));
+                    }
+                    let known = shortened.as_ref().map(|known| known.bound().extent());
+                    if known.is_none_or(|known| known < extent) {
+                        shortened = Some(private);
+                    }
                 }
             }
         }
+    }
+    if let Some(private) = shortened {
+        return Ok((private, annotations.public_options().clone()));
     }
     let layer = layer.to_owned();
     Err(match first_failure {

@@ -306,7 +306,11 @@ impl PacketOpener for BailiwickOpener {
     fn open(&self, packet: &KeyPacket) -> Opening {
         match packet {
             KeyPacket::Bailiwick(packet) => packet.open_with(&self.record, &self.key),
-            KeyPacket::Jwe(_) | KeyPacket::Pkcs7(_) | KeyPacket::Foreign(_) => Opening::NotOurs,
+            KeyPacket::Jwe(_)
+            | KeyPacket::Pgp(_)
+            | KeyPacket::Pkcs7(_)
+            | KeyPacket::Pkcs11(_)
+            | KeyPacket::Foreign(_) => Opening::NotOurs,
         }
     }
 }
