@@ -22,6 +22,10 @@ enum PluginCommand {
     OcicryptKeyprovider(ocicrypt_keyprovider::OcicryptKeyproviderArgs),
     #[command(hide = true)]
     HoldStdout,
+    /// Loads a hardware module and uses one key of it, for the process that started this one.
+    #[cfg(feature = "pkcs11")]
+    #[command(hide = true)]
+    Pkcs11Token,
 }
 
 /// Runs the command.
@@ -31,5 +35,7 @@ pub(crate) fn run(args: &PluginArgs) -> ExitCode {
         PluginCommand::OciRuntime(args) => oci_runtime::run(args),
         PluginCommand::OcicryptKeyprovider(args) => ocicrypt_keyprovider::run(args),
         PluginCommand::HoldStdout => containerd_decoder::hold_stdout(),
+        #[cfg(feature = "pkcs11")]
+        PluginCommand::Pkcs11Token => crate::ended(pkcs11::answer_questions().map_err(Into::into)),
     }
 }
