@@ -3,13 +3,13 @@
 .NOTPARALLEL:
 
 # Debian packages: the real parts that tests and demo run, and what the build needs.
-RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl openssh-client
-TPM       := swtpm swtpm-tools tpm2-tools
+RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl openssh-client gnupg
+TPM       := swtpm swtpm-tools tpm2-tools softhsm2
 DATABASE  := postgresql
 BUILD     := gcc g++ libc6-dev
 PACKAGES  := $(RUNTIMES) $(TPM) $(DATABASE) $(BUILD)
 # One command of each, for systems without dpkg.
-COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen swtpm swtpm_setup tpm2_quote psql gcc g++
+COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen gpg swtpm swtpm_setup tpm2_quote softhsm2-util psql gcc g++
 
 help:
 	@echo "make demo    show the whole path on real parts (as root)"
@@ -67,5 +67,6 @@ demo: setup
 # Both commands name the same packages, so that the second finds what the first built. `BENCH=image` runs one of them.
 BENCH := *
 bench: setup
+	benches/peers/build.sh target/peers
 	cargo build --release --locked --package bailiwick --package benches --bin bailiwick --bench '$(BENCH)'
 	cargo bench --locked --package bailiwick --package benches --bench '$(BENCH)'

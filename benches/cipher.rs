@@ -2,9 +2,10 @@
 
 use anyhow::ensure;
 use aws_lc_rs::cipher::{AES_256, EncryptionContext, StreamingEncryptingKey, UnboundCipherKey};
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::{digest, hmac, rand};
 use benches::{Better, Limits, Side, alternate, introduce, start};
 use oci_crypt::{Finished, LayerOpener, LayerSealer, PublicOptions, SystemRandomness};
+use twin_sha256::{Sha256, TwinSha256};
 
 type Run<'a> = Side<'a, f64, anyhow::Error>;
 
@@ -22,9 +23,22 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn compare(title: &str, ours: Run<'_>, layer: &[u8]) -> anyhow::Result<()> {
-    let sides = vec![ours, sha256(layer), counter_mode(layer)];
+    let sides = vec![
+        ours,
+        sha256(layer),
+        counter_mode(layer),
+        twin(layer),
+        hmac_sha256(layer),
+        own_sha256(layer),
+    ];
     let rounds = alternate(Limits::default(), sides)?;
-    let table = rounds.table(title, "MB/s per core", Better::More, |rate| *rate);
+    let rounds = rounds.derived("one SHA-256 and one AES-256-CTR", |figures| {
+        let [_, sha256, counter_mode, ..] = figures else {
+            return None;
+        };
+        Some(1.0 / (1.0 / sha256 + 1.0 / counter_mode))
+    });
+    let table = rounds.table(title, "GB/s per core", Better::More, |rate| *rate);
     print!("{table}");
     Ok(())
 }
@@ -72,6 +86,40 @@ fn sha256(layer: &[u8]) -> Run<'_> {
     })
 }
 
+fn hmac_sha256(layer: &[u8]) -> Run<'_> {
+    Run::new("HMAC-SHA256 alone", move || {
+        rate(|| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &[2; 32]);
+            let mut context = hmac::Context::with_key(&key);
+            layer.chunks(PIECE).for_each(|piece| context.update(piece));
+            std::hint::black_box(context.sign());
+            Ok(())
+        })
+    })
+}
+
+fn twin(layer: &[u8]) -> Run<'_> {
+    Run::new("twin-sha256 alone", move || {
+        rate(|| {
+            let mut twin = TwinSha256::new(&[2; 32]);
+            layer.chunks(PIECE).for_each(|piece| twin.update(piece));
+            std::hint::black_box(twin.finish().mac);
+            Ok(())
+        })
+    })
+}
+
+fn own_sha256(layer: &[u8]) -> Run<'_> {
+    Run::new("SHA-256 of twin-sha256 alone", move || {
+        rate(|| {
+            let mut hash = Sha256::new();
+            layer.chunks(PIECE).for_each(|piece| hash.update(piece));
+            std::hint::black_box(hash.finish());
+            Ok(())
+        })
+    })
+}
+
 fn counter_mode(layer: &[u8]) -> Run<'_> {
     let mut output = vec![0; SIZE];
     Run::new("AES-256-CTR alone", move || {
@@ -88,11 +136,11 @@ fn counter_mode(layer: &[u8]) -> Run<'_> {
     })
 }
 
-/// Megabytes, of a million bytes, per second.
+/// Gigabytes, of 10⁹ bytes, per second.
 fn rate(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let began = start();
     work()?;
-    Ok(SIZE as f64 / 1e6 / began.elapsed().as_secs_f64())
+    Ok(SIZE as f64 / 1e9 / began.elapsed().as_secs_f64())
 }
 
 /// Much more than any cache holds.

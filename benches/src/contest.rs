@@ -108,6 +108,17 @@ impl<T: Clone> Rounds<T> {
 }
 
 impl<T> Rounds<T> {
+    /// One more side, whose figure follows from those of the same round.
+    #[must_use]
+    pub fn derived(mut self, name: impl Into<String>, figure: impl Fn(&[T]) -> Option<T>) -> Self {
+        self.names.push(name.into());
+        for round in &mut self.rounds {
+            let figure = figure(round);
+            round.extend(figure);
+        }
+        self
+    }
+
     /// A table of one figure: a line a side, then ours to each other side.
     pub fn table(
         &self,
@@ -207,6 +218,19 @@ mod tests {
         let table = ours.table("work", "s", Better::Less, |figure| *figure);
         assert!(!table.contains("peer"), "{table}");
         assert!(ratio.ends_with("0.250      0.250      0.250"), "{ratio}");
+    }
+
+    #[test]
+    fn a_derived_side_takes_its_figure_from_the_round() {
+        let (rounds, _) = contest(limits(1, 1, Duration::ZERO));
+        let rounds = rounds.derived("sum", |figures| Some(figures.iter().sum()));
+        assert_eq!(rounds.rounds, [[2.0, 8.0, 10.0]]);
+        let table = rounds.table("work", "s", Better::Less, |figure| *figure);
+        let ratio = table
+            .lines()
+            .find(|line| line.contains("ratio ours : sum"))
+            .unwrap();
+        assert!(ratio.ends_with("0.200      0.200      0.200"), "{ratio}");
     }
 
     #[test]

@@ -1,12 +1,22 @@
-//! An OCI layout with one image of one large layer, and what of it can be looked up afterwards.
+//! An OCI layout with one image to measure with, and what of it can be looked up afterwards.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use aws_lc_rs::{digest, rand};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
+
+/// What a layer holds.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// So many random bytes, packed as gzip that stores what it cannot press.
+    Random(u64),
+    /// Files of this machine, as a tar archive in gzip of the usual level.
+    Files(Vec<PathBuf>),
+}
 
 /// A layout on disk, its image tagged [`Layout::TAG`].
 #[derive(Debug, Clone)]
@@ -27,7 +37,7 @@ pub enum LayoutError {
         source: io::Error,
     },
     /// Fault: the tool's that wrote it.
-    #[error("`{}` is no layout with one image of one layer", path.display())]
+    #[error("`{}` is no layout with one image", path.display())]
     Form {
         /// The layout.
         path: PathBuf,
@@ -45,14 +55,14 @@ impl Layout {
         }
     }
 
-    /// Makes a plain image whose only layer is `mebibytes` of random bytes, packed as gzip that stores what it cannot press.
+    /// Makes a plain image of these layers.
     ///
     /// # Errors
     /// [`LayoutError::Io`]
-    pub fn random(folder: impl Into<PathBuf>, mebibytes: u64) -> Result<Self, LayoutError> {
+    pub fn of(folder: impl Into<PathBuf>, layers: &[Content]) -> Result<Self, LayoutError> {
         let this = Self::at(folder);
         let path = this.folder.clone();
-        this.make(mebibytes)
+        this.make(layers)
             .map_err(|source| LayoutError::Io { path, source })?;
         Ok(this)
     }
@@ -62,17 +72,17 @@ impl Layout {
         format!("oci:{}:{}", self.folder.display(), Self::TAG)
     }
 
-    /// The file of the only layer.
+    /// The layers' files, from the bottom.
     ///
     /// # Errors
     /// [`LayoutError`]
-    pub fn layer(&self) -> Result<PathBuf, LayoutError> {
+    pub fn layers(&self) -> Result<Vec<PathBuf>, LayoutError> {
         let index = self.json(&self.folder.join("index.json"))?;
         let manifest = self.json(&self.blob(index.pointer("/manifests/0/digest"))?)?;
-        if manifest.pointer("/layers/1").is_some() {
-            return Err(self.form());
-        }
-        self.blob(manifest.pointer("/layers/0/digest"))
+        let layers = manifest.get("layers").and_then(Value::as_array);
+        let layers = layers.filter(|layers| !layers.is_empty());
+        let layers = layers.ok_or_else(|| self.form())?.iter();
+        layers.map(|layer| self.blob(layer.get("digest"))).collect()
     }
 
     /// Removes it with all that is in it, if it is there.
@@ -89,17 +99,19 @@ impl Layout {
         }
     }
 
-    fn make(&self, mebibytes: u64) -> io::Result<()> {
+    fn make(&self, layers: &[Content]) -> io::Result<()> {
         let blobs = self.folder.join(BLOBS);
         fs::create_dir_all(&blobs)?;
-        let (layer, diff_id) = random_layer(&blobs, mebibytes)?;
+        let layers = layers.iter().map(|content| content.write(&blobs));
+        let (layers, diff_ids): (Vec<_>, Vec<_>) =
+            layers.collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
         let config = json!({
             "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = put(&blobs, "application/vnd.oci.image.config.v1+json", &config)?;
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer],
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
         });
         let mut manifest = put(&blobs, MANIFEST, &manifest)?;
         if let Some(manifest) = manifest.as_object_mut() {
@@ -137,25 +149,97 @@ impl Layout {
     }
 }
 
-/// Answers the layer's descriptor and the digest of what it unpacks to.
-fn random_layer(blobs: &Path, mebibytes: u64) -> io::Result<(Value, String)> {
-    let written = blobs.join("being-written");
-    let packed = Hashing::new(BufWriter::new(File::create(&written)?));
-    let mut gzip = Hashing::new(GzEncoder::new(packed, Compression::none()));
-    let mut piece = vec![0; 1024 * 1024];
-    for _ in 0..mebibytes {
-        rand::fill(&mut piece).map_err(|_| io::Error::other("no random bytes could be had"))?;
-        gzip.write_all(&piece)?;
+impl Content {
+    /// Answers the layer's descriptor and the digest of what it unpacks to.
+    fn write(&self, blobs: &Path) -> io::Result<(Value, String)> {
+        let written = blobs.join("being-written");
+        let level = match self {
+            Self::Random(_) => Compression::none(),
+            Self::Files(_) => Compression::default(),
+        };
+        let packed = Hashing::new(BufWriter::new(File::create(&written)?));
+        let mut gzip = Hashing::new(GzEncoder::new(packed, level));
+        match self {
+            Self::Random(length) => random(*length, &mut gzip)?,
+            Self::Files(files) => archive(files, &mut gzip)?,
+        }
+        let (gzip, diff_id, _) = gzip.finish();
+        let (mut file, digest, size) = gzip.finish()?.finish();
+        file.flush()?;
+        fs::rename(&written, blobs.join(&digest))?;
+        let descriptor = json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "digest": format!("sha256:{digest}"), "size": size,
+        });
+        Ok((descriptor, format!("sha256:{diff_id}")))
     }
-    let (gzip, diff_id, _) = gzip.finish();
-    let (mut file, digest, size) = gzip.finish()?.finish();
-    file.flush()?;
-    fs::rename(&written, blobs.join(&digest))?;
-    let descriptor = json!({
-        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-        "digest": format!("sha256:{digest}"), "size": size,
-    });
-    Ok((descriptor, format!("sha256:{diff_id}")))
+}
+
+fn random(length: u64, to: &mut impl Write) -> io::Result<()> {
+    let mut piece = vec![0; 1024 * 1024];
+    let mut left = length;
+    while left > 0 {
+        let count = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+        let piece = piece.get_mut(..count).unwrap_or_default();
+        rand::fill(piece).map_err(|_| io::Error::other("no random bytes could be had"))?;
+        to.write_all(piece)?;
+        left -= count as u64;
+    }
+    Ok(())
+}
+
+fn archive(files: &[PathBuf], to: &mut impl Write) -> io::Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--absolute-names", "--file=-", "--"])
+        .args(files)
+        .stdout(Stdio::piped());
+    let mut tar: Child = tar.spawn()?;
+    if let Some(mut archive) = tar.stdout.take() {
+        io::copy(&mut archive, to)?;
+    }
+    match tar.wait()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("tar could not read all files")),
+    }
+}
+
+/// Files of `/usr` that this machine really runs, in `count` layers of about `length` bytes each before they are packed.
+///
+/// # Errors
+/// The system's, when there are not enough of them.
+pub fn system_layers(count: usize, length: u64) -> io::Result<Vec<Content>> {
+    let mut files = Vec::new();
+    for folder in ["/usr/bin", "/usr/lib", "/usr/share"] {
+        collect(Path::new(folder), &mut files)?;
+    }
+    let mut files = files.into_iter();
+    let mut layers = Vec::new();
+    while layers.len() < count {
+        let (mut layer, mut size) = (Vec::new(), 0);
+        while size < length {
+            let too_few = || io::Error::other("there are too few files in /usr");
+            let (file, more) = files.next().ok_or_else(too_few)?;
+            layer.push(file);
+            size += more;
+        }
+        layers.push(Content::Files(layer));
+    }
+    Ok(layers)
+}
+
+/// Regular files and their sizes, by name. No single one of them fills a layer.
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            collect(&entry.path(), files)?;
+        } else if metadata.is_file() && metadata.len() < 16 * 1024 * 1024 {
+            files.push((entry.path(), metadata.len()));
+        }
+    }
+    Ok(())
 }
 
 fn put(blobs: &Path, media_type: &str, content: &Value) -> io::Result<Value> {
@@ -221,38 +305,51 @@ mod tests {
     }
 
     #[test]
-    fn the_layer_is_named_by_its_digest_and_unpacks_to_its_diff_id() {
+    fn layers_are_named_by_their_digests_and_unpack_to_their_diff_ids() {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout::random(folder.path().join("image"), 2).unwrap();
-        let layer = layout.layer().unwrap();
-        let packed = fs::read(&layer).unwrap();
-        assert_eq!(layer.file_name().unwrap(), sha256(&packed).as_str());
-        let mut plain = Vec::new();
-        GzDecoder::new(packed.as_slice())
-            .read_to_end(&mut plain)
-            .unwrap();
-        assert_eq!(plain.len(), 2 * 1024 * 1024);
+        let file = folder.path().join("file");
+        fs::write(&file, "content").unwrap();
+        let contents = [Content::Random(2_000_001), Content::Files(vec![file])];
+        let layout = Layout::of(folder.path().join("image"), &contents).unwrap();
+        let layers = layout.layers().unwrap();
+        assert_eq!(layers.len(), 2);
+        let mut sizes = Vec::new();
+        let mut diff_ids = String::new();
+        for layer in layers {
+            let packed = fs::read(&layer).unwrap();
+            assert_eq!(layer.file_name().unwrap(), sha256(&packed).as_str());
+            let mut plain = Vec::new();
+            GzDecoder::new(packed.as_slice())
+                .read_to_end(&mut plain)
+                .unwrap();
+            sizes.push(plain.len());
+            diff_ids.push_str(&format!("\"sha256:{}\",", sha256(&plain)));
+        }
+        assert_eq!(sizes, [2_000_001, 10_240]);
         let configs = fs::read_dir(folder.path().join("image").join(BLOBS)).unwrap();
-        let diff_id = format!("sha256:{}", sha256(&plain));
+        let wanted = diff_ids.trim_end_matches(',');
         let named = |path: PathBuf| {
-            fs::read(path).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&diff_id))
+            fs::read(path).is_ok_and(|text| String::from_utf8_lossy(&text).contains(wanted))
         };
-        assert_eq!(
-            configs
-                .filter(|blob| named(blob.as_ref().unwrap().path()))
-                .count(),
-            1
-        );
+        let found = configs.filter(|blob| named(blob.as_ref().unwrap().path()));
+        assert_eq!(found.count(), 1);
+    }
+
+    #[test]
+    fn this_machine_has_files_for_a_real_image() {
+        let layers = system_layers(2, 1024 * 1024).unwrap();
+        assert!(matches!(&layers[..], [Content::Files(one), Content::Files(two)] if one != two));
+        assert!(system_layers(1, u64::MAX).is_err());
     }
 
     #[test]
     fn what_is_no_layout_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::at(folder.path().join("none"));
-        assert!(matches!(layout.layer(), Err(LayoutError::Io { .. })));
+        assert!(matches!(layout.layers(), Err(LayoutError::Io { .. })));
         fs::create_dir(folder.path().join("none")).unwrap();
         fs::write(folder.path().join("none/index.json"), "{}").unwrap();
-        assert!(matches!(layout.layer(), Err(LayoutError::Form { .. })));
+        assert!(matches!(layout.layers(), Err(LayoutError::Form { .. })));
         layout.remove().unwrap();
         layout.remove().unwrap();
     }

@@ -3,11 +3,13 @@
 mod contest;
 mod layout;
 mod machine;
+mod peers;
 mod process;
 mod spread;
 
 pub use contest::{Better, Limits, Rounds, Side, alternate};
-pub use layout::{Layout, LayoutError};
+pub use layout::{Content, Layout, LayoutError, system_layers};
 pub use machine::{in_memory, introduce, own_cpu, start};
+pub use peers::{GoOcicrypt, PeerError, current_skopeo, imgcrypt_decoder, openssl_speed};
 pub use process::{ProcessError, Usage, measure};
 pub use spread::Spread;
