@@ -1,7 +1,8 @@
 //! `images.toml`: named sets of images, and what may differ from an image while it still counts as shipped.
 //!
 //! The members of a set are the config digests under `digests` and the builds that were promoted by signed statement
-//! (`promotions/`), but for those that were retired.
+//! (`promotions/`), but for those that were retired. A set that must be `signed` has no `digests`, and forgets: by `keep`
+//! or `max_age`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -73,6 +74,16 @@ impl ImageSet {
             .filter(|config| !self.retired.contains(config))
     }
 
+    /// What keeps a set that must be signed from being one.
+    fn unsigned(&self) -> Option<Conflict> {
+        let name = self.name.to_string();
+        match self.must_be.contains(&Quality::Signed) {
+            true if !self.digests.is_empty() => Some(Conflict::ListedUnsigned(name)),
+            true if self.keep.is_none() && self.max_age.is_none() => Some(Conflict::NoFloor(name)),
+            true | false => None,
+        }
+    }
+
     /// Whether the image is a member at some time.
     pub(crate) fn may_hold(&self, config: &Digest) -> bool {
         self.possible().any(|member| member == config)
@@ -85,7 +96,7 @@ impl ImageSet {
 pub enum Quality {
     /// Its layers are encrypted.
     Encrypted,
-    /// An image statement of a promoter covers it.
+    /// A promoter's signed statement made it a member; nothing that was only written down is one.
     Signed,
 }
 
@@ -166,7 +177,7 @@ fn image_set(
         "run",
     ])?;
     let promoters = |value: Value<'_>| value.set(|item| promoter(item, known.keys));
-    Ok(ImageSet {
+    let set = ImageSet {
         name,
         owner: table
             .need("owner")?
@@ -208,7 +219,11 @@ fn image_set(
             .unwrap_or_default(),
         promoted: Vec::new(),
         retired: BTreeSet::new(),
-    })
+    };
+    match set.unsigned() {
+        Some(conflict) => Err(value.error(Problem::Conflict(conflict))),
+        None => Ok(set),
+    }
 }
 
 fn repository(value: &Value<'_>) -> Result<String, EstateError> {

@@ -193,6 +193,16 @@ pub enum Conflict {
         /// The other image set.
         second: String,
     },
+    /// Fault: the writer. Nobody signed a digest that somebody wrote down.
+    #[error(
+        "image set `{0}` must be signed, and nobody signed its `digests`: promote the builds instead (`bailiwick image promote`)"
+    )]
+    ListedUnsigned(String),
+    /// Fault: the writer. Without a floor, every old vulnerable build that was ever signed stays a member.
+    #[error(
+        "image set `{0}` must be signed and keeps every build for ever: give it `keep` or `max_age`"
+    )]
+    NoFloor(String),
     /// Fault: the writer. Nobody may stand on both sides of an approval.
     #[error("`{person}` is in `{first}` and in `{second}`, which are exclusive duties")]
     Duties {

@@ -375,3 +375,30 @@ fn a_promotion_widens_and_retiring_narrows() {
         of(Effect::Narrowing)
     );
 }
+
+#[test]
+fn a_set_that_must_be_signed_has_promoted_members_only_and_forgets() {
+    let signed =
+        |hospital: Hospital| hospital.with("[\"encrypted\"]", "[\"encrypted\", \"signed\"]");
+    let hospital = signed(Hospital::new());
+    let promotions = hospital.promoted(3);
+    assert!(hospital.holds(&promotions, 3, at(3)));
+    assert!(
+        !hospital.holds(&promotions, 1, at(3)),
+        "`keep` is its floor"
+    );
+    let listed = signed(Hospital::new()).with(
+        "keep = 2\n",
+        "keep = 2\ndigests = [\"sha256:0202020202020202020202020202020202020202020202020202020202020202\"]\n",
+    );
+    let reason = Estate::parse(&listed.files()).unwrap_err().to_string();
+    assert!(reason.contains("nobody signed its `digests`"), "{reason}");
+    let aged = signed(Hospital::new()).with("keep = 2\n", "");
+    assert!(
+        Estate::parse(&aged.files()).is_ok(),
+        "`max_age` is a floor, too"
+    );
+    let endless = aged.with("max_age = \"90d\"\n", "");
+    let reason = Estate::parse(&endless.files()).unwrap_err().to_string();
+    assert!(reason.contains("`keep` or `max_age`"), "{reason}");
+}

@@ -56,11 +56,7 @@ fn what_gives_or_may_give_widens() {
             "tenant = \"other\"",
         ),
         ("images.toml", "\"TZ\"]", "\"TZ\", \"MODE\"]"),
-        (
-            "images.toml",
-            "must_be = [\"encrypted\", \"signed\"]",
-            "must_be = [\"encrypted\"]",
-        ),
+        ("images.toml", "must_be = [\"encrypted\"]", "must_be = []"),
         ("images.toml", "keep = 3 ", "keep = 4 "),
         (
             "images.toml",

@@ -216,3 +216,20 @@ fn a_promoters_key_that_is_none_is_an_error_and_not_skipped() {
         .unwrap_err();
     assert!(matches!(refused, PromotionError::KeyFile { path, .. } if path == "keys/second.pub"));
 }
+
+#[test]
+fn an_image_statement_is_no_promotion() {
+    let hospital = Hospital::new();
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"digest": {"sha256": Digest::of("config").to_hex()}}],
+        "predicateType": "urn:bailiwick:image:v1",
+        "predicate": {
+            "version": 7, "notBefore": "2026-01-01T00:00:00.000Z", "diffIds": [Digest::of("layer")],
+        },
+    });
+    assert!(matches!(
+        hospital.refused(&sign(&hospital, &statement)),
+        PromotionError::Statement { .. }
+    ));
+}
