@@ -1,4 +1,4 @@
-//! Keys that sign and keys that verify: P-256 with SHA-256, and Ed25519.
+//! Keys that sign and keys that verify: P-256 with SHA-256, and Ed25519; RSA with SHA-256 (PKCS #1 v1.5) only verifies.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair as _, ParsedPublicKey,
+    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
 };
 use zeroize::Zeroizing;
 
@@ -36,7 +36,7 @@ impl VerifyingKey {
     /// Reads a `SubjectPublicKeyInfo`.
     ///
     /// # Errors
-    /// When it is not of a P-256 or Ed25519 key.
+    /// When it is not of a P-256, Ed25519 or RSA key, or the RSA key has less than 2048 bits.
     pub fn from_spki(spki: &[u8]) -> Result<Self, KeyFileError> {
         let key = match (
             spki.strip_prefix(&P256_PREFIX),
@@ -46,6 +46,9 @@ impl VerifyingKey {
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
             }
             (_, Some(point)) if point.len() == 32 => ParsedPublicKey::new(&ED25519, point),
+            _ if spki.get(4..4 + RSA_ALGORITHM.len()) == Some(&RSA_ALGORITHM) => {
+                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, spki)
+            }
             _ => return Err(KeyFileError::UnknownKey),
         };
         let key = key.map_err(|_| KeyFileError::Rejected)?;
@@ -106,11 +109,18 @@ impl SigningKey {
     /// # Errors
     /// When it is anything else; an encrypted key has an error of its own.
     pub fn from_pem(text: &str) -> Result<Self, KeyFileError> {
-        let der = key_file::private_der(text)?;
-        let p256 = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &der);
+        Self::from_der(&key_file::private_der(text)?)
+    }
+
+    /// Reads one unencrypted private key: PKCS#8, or for P-256 also RFC 5915.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyFileError> {
+        let p256 = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, der);
         let pair = match p256 {
             Ok(pair) => Pair::P256(pair),
-            Err(_) => Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der)
+            Err(_) => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
                 .map(Pair::Edwards)
                 .map_err(|_| KeyFileError::UnknownKey)?,
         };
@@ -155,7 +165,11 @@ impl SigningKey {
         self.public.clone()
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, NotSigned> {
+    /// A signature over the message as it is. For ECDSA: ASN.1 DER.
+    ///
+    /// # Errors
+    /// When the cryptographic library does not sign.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, NotSigned> {
         match &self.pair {
             Pair::P256(pair) => pair
                 .sign(&SystemRandom::new(), message)
@@ -183,4 +197,9 @@ pub(crate) const P256_PREFIX: [u8; 26] = [
 /// The same of an Ed25519 key (RFC 8410).
 pub(crate) const EDWARDS_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+/// The algorithm in a `SubjectPublicKeyInfo` of an RSA key (RFC 8017). It follows the outer header, which has four bytes
+/// for every key of 1024 bits or more.
+const RSA_ALGORITHM: [u8; 15] = [
+    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];

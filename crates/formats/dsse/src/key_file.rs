@@ -31,10 +31,10 @@ pub enum KeyFileError {
     #[error("the private key is encrypted by cosign, which nothing but cosign opens")]
     EncryptedByCosign,
     /// Fault: whoever made the key.
-    #[error("the key is neither a P-256 key nor an Ed25519 key")]
+    #[error("the key is not of a kind that counts here: P-256, Ed25519, and for verifying RSA")]
     UnknownKey,
-    /// Fault: whoever made the key; its point is not on the curve.
-    #[error("the key is no point of its curve")]
+    /// Fault: whoever made the key; its point is not on the curve, or the RSA key is shorter than 2048 bits.
+    #[error("the key is no point of its curve, or too short")]
     Rejected,
 }
 
