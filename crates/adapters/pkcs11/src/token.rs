@@ -109,12 +109,13 @@ impl Token {
     fn ask(&self, question: &Question) -> Result<Answer, TokenFault> {
         let mut state = lock(&self.state);
         if let State::Asleep = &*state {
-            *state = self
-                .start()
-                .map_or_else(State::Over, |helper| State::Awake {
+            *state = match self.start() {
+                Ok(helper) => State::Awake {
                     helper,
                     logged_in: false,
-                });
+                },
+                Err(fault) => State::Over(fault),
+            };
         }
         let (helper, logged_in) = match &mut *state {
             State::Awake { helper, logged_in } => (helper, logged_in),
@@ -130,13 +131,18 @@ impl Token {
                 *logged_in = true;
                 Err(fault)
             }
+            Ok(answer @ Answer::PublicKey(_)) => Ok(answer),
+            Ok(answer @ Answer::Plaintext(_)) => {
+                *logged_in = true;
+                Ok(answer)
+            }
+            Ok(Answer::Ready) => {
+                *state = State::Over(TokenFault::Garbled);
+                Err(TokenFault::Garbled)
+            }
             Ok(Answer::Fault(fault)) | Err(fault) => {
                 *state = State::Over(fault.clone());
                 Err(fault)
-            }
-            Ok(answer) => {
-                *logged_in |= matches!(answer, Answer::Plaintext(_));
-                Ok(answer)
             }
         }
     }
@@ -155,6 +161,9 @@ impl Token {
     }
 
     fn start(&self) -> Result<Helper, TokenFault> {
+        if lock(&self.tokens.refused).contains(self.module.path()) {
+            return Err(TokenFault::PinRefusedBefore);
+        }
         let HelperProgram { program, arguments } = &*self.tokens.helper;
         let mut command = Command::new(program);
         command

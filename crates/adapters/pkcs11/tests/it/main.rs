@@ -58,7 +58,7 @@ fn decrypted(key: &Token) -> Result<Vec<u8>, String> {
     }
 }
 
-const READY: &str = r#"read open; echo '"ready"'; read question;"#;
+const READY: &str = r#"read open; echo '"ready"'; read question || exit;"#;
 
 #[test]
 fn an_answer_is_taken_and_the_environment_of_the_file_is_the_helpers() {
@@ -77,7 +77,7 @@ fn a_crash_is_an_error_and_nothing_is_started_again() {
         ("kill -SEGV $$", "signal: 11"),
         ("exit 3", "exit status: 3"),
         (r#"read open; echo '"ready"'; kill -ABRT $$"#, "signal: 6"),
-        ("echo nonsense", "no answer that is understood"),
+        ("read open; echo nonsense", "no answer that is understood"),
         (
             r#"read open; echo '"ready"'; read q; echo '"ready"'"#,
             "no answer that is understood",
