@@ -319,6 +319,29 @@ mod tests {
     }
 
     #[test]
+    fn a_descriptor_has_one_spelling_of_each_member() {
+        for more in [
+            r#""Platform":{"os":"linux","architecture":"amd64"}"#,
+            r#""platform":{"OS":"linux","architecture":"amd64"}"#,
+            r#""platform":"linux/amd64""#,
+            r#""Digest":"sha256:00""#,
+            r#""anno\u0054ations":{}"#,
+            r#""Data":"""#,
+            r#""URLs":[]"#,
+        ] {
+            let entry = descriptor(media::OCI_MANIFEST).replace(r#""zz":[1.0]"#, more);
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#);
+            assert!(
+                matches!(
+                    Root::parse(&raw(media::OCI_INDEX, &text)),
+                    Err(ImageError::Malformed(_))
+                ),
+                "{more}"
+            );
+        }
+    }
+
+    #[test]
     fn schema_one_is_refused() {
         let old = raw(
             "application/vnd.docker.distribution.manifest.v1+json",

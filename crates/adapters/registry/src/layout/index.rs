@@ -126,6 +126,11 @@ struct Parsed {
 
 impl Parsed {
     fn of(raw: &RawValue) -> Result<Self, serde_json::Error> {
+        // Another spelling of a member would be one image here and another one to a reader that does not mind case.
+        let members: RawObject = serde_json::from_str(raw.get())?;
+        for name in ["mediaType", "digest", "size", "artifactType", "annotations"] {
+            members.read::<serde::de::IgnoredAny>(name)?;
+        }
         serde_json::from_str(raw.get())
     }
 
@@ -218,6 +223,9 @@ mod tests {
             r#"{"manifests":[{"mediaType":"a","digest":"sha256:../../x","size":1}]}"#.to_owned(),
             format!(
                 r#"{{"manifests":[{{"mediaType":"a","digest":"{digest}","digest":"{digest}","size":1}}]}}"#
+            ),
+            format!(
+                r#"{{"manifests":[{{"mediaType":"a","digest":"{digest}","Digest":"{digest}","size":1}}]}}"#
             ),
             format!("{{\"manifests\":{}{}}}", "[".repeat(4000), "]".repeat(4000)),
         ] {

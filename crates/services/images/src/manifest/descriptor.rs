@@ -1,6 +1,7 @@
 //! Descriptors: what a manifest says about a blob.
 
 use estate::Digest;
+use serde::de::IgnoredAny;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -24,6 +25,7 @@ impl Descriptor {
         let digest = digest
             .parse::<Digest>()
             .map_err(|source| ImageError::UnknownDigest { source })?;
+        check_spellings(&members).map_err(ImageError::Malformed)?;
         Ok(Self {
             annotations: members
                 .read("annotations")
@@ -101,6 +103,19 @@ impl Descriptor {
         let platform: RawObject = self.members.read("platform").ok()??;
         platform_text(&platform)
     }
+}
+
+/// A member in another spelling would be nothing here and something to a reader that does not mind case: a platform that
+/// it sees and we do not makes an image of what counts as a document beside one.
+fn check_spellings(members: &RawObject) -> Result<(), serde_json::Error> {
+    for name in ["urls", "data", "artifactType"] {
+        members.read::<IgnoredAny>(name)?;
+    }
+    let platform: RawObject = members.read("platform")?.unwrap_or_default();
+    for name in ["os", "architecture", "variant"] {
+        platform.read::<String>(name)?;
+    }
+    Ok(())
 }
 
 /// Operating system, architecture and variant of an object that has them.
