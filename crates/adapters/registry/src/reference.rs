@@ -275,14 +275,14 @@ impl FromStr for Tag {
 
 /// Docker's own images live in `library/` although nobody writes it.
 fn repository(host: &Host, path: &str) -> Result<Repository, ReferenceError> {
-    let good = path.len() <= REPOSITORY_LIMIT && path.split('/').all(is_component);
-    if !good {
-        return Err(ReferenceError::Repository(short(path)));
-    }
-    if host.is_docker_hub() && !path.contains('/') {
-        return Ok(Repository(format!("library/{path}")));
-    }
-    Ok(Repository(path.to_owned()))
+    let whole = if host.is_docker_hub() && !path.contains('/') {
+        format!("library/{path}")
+    } else {
+        path.to_owned()
+    };
+    let good = whole.len() <= REPOSITORY_LIMIT && whole.split('/').all(is_component);
+    good.then_some(Repository(whole))
+        .ok_or_else(|| ReferenceError::Repository(short(path)))
 }
 
 /// Letters and digits, with one separator between two runs of them: `.`, `_`, `__` or any number of `-`.
@@ -344,6 +344,15 @@ mod tests {
             parse("docker://quay.io/busybox").unwrap().to_string(),
             "docker://quay.io/busybox:latest"
         );
+    }
+
+    #[test]
+    fn the_limit_of_a_repository_counts_what_nobody_writes() {
+        let longest = "a".repeat(REPOSITORY_LIMIT - "library/".len());
+        let name = |path: &str| parse(&format!("docker://docker.io/{path}"));
+        let read = name(&longest).unwrap();
+        assert_eq!(parse(&read.to_string()), Ok(read));
+        assert!(name(&format!("{longest}a")).is_err());
     }
 
     #[test]
