@@ -58,12 +58,27 @@ pub fn check(input: &[u8]) -> bool {
     let mut opened = name == Scheme::JWE && opens_to_one_text(bytes);
     for opener in OPENERS.iter() {
         if let Opening::Opened(options) = opener.open(&packet) {
-            assert_eq!(options.expose_bytes(), OPTIONS, "an altered packet opened");
+            let same = options.expose_bytes() == OPTIONS;
+            assert!(same || is_malleable(bytes), "an altered packet opened");
             opened = true;
         }
     }
     // Nothing here opens these two.
     opened || (named && [Scheme::PGP, Scheme::PKCS11].contains(&name))
+}
+
+/// Whether a PKCS#7 packet names CBC, which peers write and nothing authenticates: a bit of it turns one of what it opens to, and
+/// the layer's HMAC or binding refuses that.
+fn is_malleable(bytes: &[u8]) -> bool {
+    const CBC: [&[u8]; 5] = [
+        b"\x60\x86\x48\x01\x65\x03\x04\x01\x02",
+        b"\x60\x86\x48\x01\x65\x03\x04\x01\x16",
+        b"\x60\x86\x48\x01\x65\x03\x04\x01\x2a",
+        b"\x2b\x0e\x03\x02\x07",
+        b"\x2a\x86\x48\x86\xf7\x0d\x03\x07",
+    ];
+    CBC.iter()
+        .any(|name| bytes.windows(name.len()).any(|window| window == *name))
 }
 
 fn comes_back_the_same(scheme: &Scheme, packet: &KeyPacket, bytes: &[u8]) {

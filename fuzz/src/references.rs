@@ -50,6 +50,6 @@ fn reference(text: &str) -> bool {
         path.split('/').all(|part| !matches!(part, "" | "." | "..")),
         "{path}"
     );
-    assert!(path.len() <= 255 + "library/".len() && host.len() <= 255 + 6);
+    assert!(path.len() <= 255 && host.len() <= 255 + 6);
     true
 }
