@@ -70,6 +70,20 @@ impl Providers {
         Self(providers.collect())
     }
 
+    /// The same, each of which may take so long for one answer.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        let providers = self.0.into_iter().map(|(name, provider)| {
+            let provider = Provider {
+                name: name.clone(),
+                means: provider.means.clone(),
+                patience,
+            };
+            (name, Arc::new(provider))
+        });
+        Self(providers.collect())
+    }
+
     /// The provider of this name, to wrap with.
     ///
     /// # Errors

@@ -4,28 +4,36 @@
 //! It blocks on everything and builds no run-time: a pull with many layers starts many of these.
 
 mod decode;
+pub(crate) mod folder;
 mod keys;
+mod local;
 mod payload;
+mod providers;
 mod refusal;
+mod sent;
 mod spool;
 
 use std::{
+    cell::OnceCell,
+    ffi::OsString,
     io::{self, Write},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, Parser};
 use rpc::key_socket::KeyClient;
 
 use self::{
     decode::{Unbound, decode},
-    keys::{AgentKeys, JweKeys, KeySource, PlaceSource},
+    keys::{AgentKeys, KeySource, PlaceSource},
+    local::LocalKeys,
     payload::Payload,
-    refusal::Refusal,
+    providers::ProviderKeys,
+    refusal::{Refusal, Refused},
     spool::Spool,
 };
 use crate::commands::trust::TrustArgs;
@@ -45,10 +53,16 @@ pub(crate) struct ContainerdDecoderArgs {
     /// The agent's socket for decoders.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// Folder with private keys (PEM, DER or JWK) for layers that are encrypted to keys of developers. Where an agent runs, a
-    /// key that is bound to an image opens a layer only in the images that the agent sees it in.
+    /// Folder with private keys for layers that are encrypted to others than this agent's authority: PEM, DER or JWK, each with
+    /// its password in `FILE.password`; certificates; keys of key brokers, each with its name in `FILE.kid`. Links that stay in
+    /// the folder are followed. Where an agent runs, a key that is bound to an image opens a layer only in the images that the
+    /// agent sees it in.
     #[arg(long, value_name = "DIR")]
-    decryption_keys_path: Option<PathBuf>,
+    pub(crate) decryption_keys_path: Option<PathBuf>,
+    /// How long a key provider may take for an answer, in seconds. Which there are is in the file that
+    /// OCICRYPT_KEYPROVIDER_CONFIG names.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=600))]
+    key_provider_timeout: u16,
     #[command(flatten)]
     trust: TrustArgs,
     /// Releases plaintext before all of it was verified even where the key is not bound to the layer.
@@ -57,6 +71,34 @@ pub(crate) struct ContainerdDecoderArgs {
     /// Folder in which large unbound layers are put aside, still encrypted, until they were verified.
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     spool: PathBuf,
+}
+
+/// The decoder's words alone.
+#[derive(Debug, Parser)]
+#[command(name = "containerd-decoder", version)]
+struct Words {
+    #[command(flatten)]
+    args: ContainerdDecoderArgs,
+}
+
+impl ContainerdDecoderArgs {
+    /// Those in a configuration.
+    ///
+    /// # Errors
+    /// The first line of what the decoder would say.
+    pub(crate) fn of(words: &[&str]) -> Result<Self, String> {
+        let words = ["containerd-decoder"]
+            .into_iter()
+            .chain(words.iter().copied());
+        let said = |error: clap::Error| {
+            let said = error.to_string();
+            let line = said.lines().next().unwrap_or_default();
+            line.trim_start_matches("error: ").to_owned()
+        };
+        Words::try_parse_from(words)
+            .map(|words| words.args)
+            .map_err(said)
+    }
 }
 
 /// Runs the decoder. Call it before anything else was opened: descriptor 3 is the payload.
@@ -74,37 +116,66 @@ pub(crate) fn hold_stdout() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Refusal> {
-    let mut payload = Payload::parse(&payload::read_descriptor_3()?)?;
+fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Refused> {
+    let payload = Payload::parse(&payload::read_descriptor_3()?)?;
+    let of_layer = |why: Refusal| Refused {
+        layer: Some(payload.layer.digest),
+        ..Refused::from(why)
+    };
     let agent = AgentKeys {
         client: KeyClient::new(&args.socket),
-        trust: args.trust.trust().map_err(Refusal::Option)?,
+        trust: args
+            .trust
+            .trust()
+            .map_err(|why| of_layer(Refusal::Option(why)))?,
     };
     let agent_is_there = agent.client.is_there();
-    let jwe = JweKeys {
-        folder: args.decryption_keys_path.clone(),
-        sent: std::mem::take(&mut payload.keys),
-        agent: agent_is_there.then(|| Box::new(agent.client.clone()) as Box<dyn PlaceSource>),
-    };
-    let is_only_source = jwe.folder.is_none() && jwe.sent.is_empty();
+    let places = agent_is_there.then_some(&agent.client as &dyn PlaceSource);
+    let local = LocalKeys::new(args.decryption_keys_path.as_deref(), &payload.sent, places);
+    let config = std::env::var_os(PROVIDERS).filter(|path| !path.is_empty());
+    let providers = config.as_ref().map(|config: &OsString| ProviderKeys {
+        config: Path::new(config),
+        patience: Duration::from_secs(args.key_provider_timeout.into()),
+        arguments: &payload.sent.arguments,
+        agent: places,
+        read: OnceCell::new(),
+    });
+    let is_only_source =
+        args.decryption_keys_path.is_none() && payload.sent.has_no_keys() && providers.is_none();
     let mut sources: Vec<&dyn KeySource> = Vec::new();
     // Where an agent runs, its answer comes first and stands: private keys on the node do not overrule a denial.
     if agent_is_there || is_only_source {
         sources.push(&agent);
     }
-    sources.push(&jwe);
+    sources.push(&local);
+    sources.extend(providers.as_ref().map(|source| source as &dyn KeySource));
     let unbound = match args.stream {
         true => Unbound::Stream,
         false => Unbound::VerifyFirst(Spool::in_folder(args.spool.clone())),
     };
-    let (mut ciphertext, mut plaintext) = (io::stdin().lock(), unbuffered_stdout()?);
-    decode(
+    let mut plaintext = unbuffered_stdout().map_err(of_layer)?;
+    let mut ciphertext = io::stdin().lock();
+    let decoded = decode(
         &payload,
         &sources,
         &unbound,
         &mut ciphertext,
         &mut plaintext,
-    )
+    );
+    let unused = local.unused();
+    match decoded {
+        Ok(()) => {
+            for unused in unused {
+                // What was wrong with it is for the log of whoever runs this by hand; the layer is open.
+                let _ = writeln!(io::stderr(), "warning: {}", unused.explain());
+            }
+            Ok(())
+        }
+        Err(why) => Err(Refused {
+            unused,
+            ..of_layer(why)
+        }),
+    }
 }
 
 /// The standard library's own handle cuts what is written at each line break.
@@ -117,7 +188,7 @@ fn unbuffered_stdout() -> Result<std::fs::File, Refusal> {
         .map_err(Refusal::Write)
 }
 
-fn refuse(refusal: &Refusal) -> ExitCode {
+fn refuse(refusal: &Refused) -> ExitCode {
     let _ = writeln!(io::stderr(), "{}", refusal.explain());
     let held = Command::new("/proc/self/exe")
         .arg0("bailiwick")
@@ -134,4 +205,6 @@ fn refuse(refusal: &Refusal) -> ExitCode {
 
 /// Where the agent listens for decoders.
 const DEFAULT_SOCKET: &str = "/run/bailiwick/keys.sock";
+/// Where ocicrypt's users name their key providers.
+const PROVIDERS: &str = "OCICRYPT_KEYPROVIDER_CONFIG";
 const HOLD: Duration = Duration::from_millis(200);

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Read, Write};
 
 use evidence::request::LayerDescriptor;
 use oci_crypt::{
-    CipherError, Digest as OciDigest, LayerAnnotations, LayerOpener, LayerVerifier, SeenDescriptor,
-    Verified, media_type,
+    Bound, CipherError, Digest as OciDigest, LayerAnnotations, LayerOpener, LayerVerifier,
+    SeenDescriptor, Verified, media_type,
 };
 use zeroize::Zeroizing;
 
@@ -37,7 +37,7 @@ pub(super) fn decode(
     let Payload {
         layer,
         annotations,
-        keys: _,
+        sent: _,
     } = payload;
     if !media_type::is_encrypted(&layer.media_type) {
         return Err(Refusal::NotEncrypted {
@@ -50,7 +50,7 @@ pub(super) fn decode(
     let (key, public) = (secret.options.key(), annotations.public_options());
     let opener = LayerOpener::new(key, public).map_err(Refusal::Cipher)?;
     match unbound {
-        Unbound::VerifyFirst(spool) if !secret.options.bound().is_bound() => {
+        Unbound::VerifyFirst(spool) if says_nothing(&secret) => {
             let mut verified =
                 spool.verified(LayerVerifier::new(key, public), layer, ciphertext)?;
             stream(opener, layer, &mut verified, plaintext)
@@ -59,14 +59,15 @@ pub(super) fn decode(
     }
 }
 
-/// Sources in their order: what an earlier one refuses, a later one is not asked for.
+/// Sources in their order: what one with the last word refuses, a later one is not asked for.
 fn find_key(
     annotations: &LayerAnnotations,
     layer: &LayerDescriptor,
     sources: &[&dyn KeySource],
 ) -> Result<LayerSecret, Refusal> {
+    let mut refusal = None;
     for source in sources {
-        let mut refusal = None;
+        source.expect(annotations.packets());
         for packet in annotations.packets() {
             match source.open(packet, layer) {
                 Ok(Some(secret)) => return Ok(secret),
@@ -74,13 +75,14 @@ fn find_key(
                 Err(why) => refusal = refusal.or(Some(why)),
             }
         }
-        if let Some(why) = refusal {
-            return Err(why);
+        if refusal.is_some() && source.has_the_last_word() {
+            break;
         }
     }
-    Err(Refusal::NoKey {
+    Err(refusal.unwrap_or_else(|| Refusal::NoKey {
         schemes: annotations.schemes(),
-    })
+        tried: sources.iter().flat_map(|source| source.tried()).collect(),
+    }))
 }
 
 fn check_binding(secret: &LayerSecret, layer: &LayerDescriptor) -> Result<(), Refusal> {
@@ -99,6 +101,7 @@ fn check_binding(secret: &LayerSecret, layer: &LayerDescriptor) -> Result<(), Re
         media_type: &layer.media_type,
     };
     match places {
+        Places::Unknown if says_nothing(secret) => return Ok(()),
         Places::Unknown => bound.check(&seen, None),
         Places::Known(places) if places.is_empty() => return Err(Refusal::NoPlace),
         Places::Known(places) => places
@@ -106,6 +109,16 @@ fn check_binding(secret: &LayerSecret, layer: &LayerDescriptor) -> Result<(), Re
             .try_for_each(|place| bound.check(&seen, Some(place))),
     }
     .map_err(Refusal::Binding)
+}
+
+/// Whether nothing of a binding can be compared. Of a short one, as packets of hardware modules have it, there is only the hash,
+/// which says nothing before the place is known.
+fn says_nothing(secret: &LayerSecret) -> bool {
+    match (secret.options.bound(), &secret.places) {
+        (Bound::Unbound, _) => true,
+        (Bound::Hash(_), Places::Unknown) => secret.binding == BindingRule::IfThere,
+        (Bound::Hash(_), Places::Known(_)) | (Bound::Full(_), _) => false,
+    }
 }
 
 /// Decrypts piece by piece. A piece leaves when a whole one came after it; the last whole one and what follows wait for the

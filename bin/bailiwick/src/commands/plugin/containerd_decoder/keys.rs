@@ -1,9 +1,5 @@
-//! Where a layer's key comes from: the agent, which asks the server; or private keys that the operator put on this node.
-
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+//! Where a layer's key comes from: the agent, which asks the server; and what else is at hand ([`super::local`],
+//! [`super::providers`]).
 
 use custody::ReleaseInfo;
 use estate::{Digest, ImageSetName};
@@ -12,16 +8,11 @@ use evidence::{
     request::{Canonical, LayerDescriptor, LayerUse, OpenRequest},
 };
 use hpke_xwing::{PrivateKey, Suite};
-use jose::jwe::DecryptionKey;
-use oci_crypt::{
-    BailiwickPacket, Digest as OciDigest, JweOpener, KeyPacket, Opening, PacketOpener,
-    PrivateOptions, SeenPlace,
-};
+use oci_crypt::{BailiwickPacket, Digest as OciDigest, KeyPacket, PrivateOptions, SeenPlace};
 use rpc::{
     key_socket::{KeyClient, KeyRequest},
     released::Trust,
 };
-use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
 
@@ -33,6 +24,21 @@ pub(super) trait KeySource {
         packet: &KeyPacket,
         layer: &LayerDescriptor,
     ) -> Result<Option<LayerSecret>, Refusal>;
+
+    /// Tells of all packets of the layer before the first is tried.
+    fn expect(&self, packets: &[KeyPacket]) {
+        let _ = packets;
+    }
+
+    /// Whether sources after it are asked where this one refuses.
+    fn has_the_last_word(&self) -> bool {
+        true
+    }
+
+    /// What was tried, for people to read.
+    fn tried(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A layer's key and what its giver knows of where the layer belongs.
@@ -58,6 +64,19 @@ pub(super) enum Places {
 pub(super) trait PlaceSource {
     /// Every place.
     fn places_of(&self, layer: &LayerDescriptor) -> Result<Vec<SeenPlace>, Refusal>;
+}
+
+/// Where a layer lies whose key came from elsewhere. The agent knows nothing of such keys, and a registry can take its packet
+/// away to keep it out; so it is asked where a layer is listed whose key is bound to an image.
+pub(super) fn places_by(
+    agent: Option<&dyn PlaceSource>,
+    options: &PrivateOptions,
+    layer: &LayerDescriptor,
+) -> Result<Places, Refusal> {
+    match agent {
+        Some(agent) if options.bound().is_bound() => Ok(Places::Known(agent.places_of(layer)?)),
+        _ => Ok(Places::Unknown),
+    }
 }
 
 impl PlaceSource for KeyClient {
@@ -92,7 +111,8 @@ impl KeySource for AgentKeys {
     ) -> Result<Option<LayerSecret>, Refusal> {
         match packet {
             KeyPacket::Bailiwick(packet) => self.ask(packet, layer).map(Some),
-            KeyPacket::Jwe(_) | KeyPacket::Pkcs7(_) | KeyPacket::Foreign(_) => Ok(None),
+            // All others are for keys that the agent knows nothing of.
+            _ => Ok(None),
         }
     }
 }
@@ -103,10 +123,7 @@ impl AgentKeys {
         packet: &BailiwickPacket,
         layer: &LayerDescriptor,
     ) -> Result<LayerSecret, Refusal> {
-        let image: ImageSetName = packet
-            .resource()
-            .parse()
-            .map_err(|_| Refusal::Packet(oci_crypt::PacketError::Malformed { part: "resource" }))?;
+        let image: ImageSetName = packet.resource().parse().map_err(|_| Refusal::Resource)?;
         let key = PrivateKey::generate(Suite::XWing).map_err(|_| Refusal::NoRandomness)?;
         let bytes = packet.to_bytes();
         let cnf = Confirmation::of(key.public_key());
@@ -145,95 +162,3 @@ fn place(usage: &LayerUse) -> SeenPlace {
         diff_id: usage.diff_id.as_ref().map(digest),
     }
 }
-
-/// Private keys for JWE packets: a folder, and what a client sent along. Read only when such a packet is met.
-pub(super) struct JweKeys {
-    /// The folder.
-    pub(super) folder: Option<PathBuf>,
-    /// Keys that came with the payload.
-    pub(super) sent: Vec<Zeroizing<Vec<u8>>>,
-    /// The agent, where one is. It knows nothing of these keys, and a registry can take its packet away to keep it out; so it
-    /// is asked where a layer is listed whose key is bound to an image.
-    pub(super) agent: Option<Box<dyn PlaceSource>>,
-}
-
-impl KeySource for JweKeys {
-    fn open(
-        &self,
-        packet: &KeyPacket,
-        layer: &LayerDescriptor,
-    ) -> Result<Option<LayerSecret>, Refusal> {
-        if !matches!(packet, KeyPacket::Jwe(_)) {
-            return Ok(None);
-        }
-        match JweOpener::new(self.read()?).open(packet) {
-            Opening::NotOurs => Ok(None),
-            Opening::Failed(error) => Err(Refusal::Packet(error)),
-            Opening::Opened(options) => {
-                let places = match &self.agent {
-                    Some(agent) if options.bound().is_bound() => {
-                        Places::Known(agent.places_of(layer)?)
-                    }
-                    _ => Places::Unknown,
-                };
-                Ok(Some(LayerSecret {
-                    options,
-                    places,
-                    binding: BindingRule::IfThere,
-                }))
-            }
-        }
-    }
-}
-
-impl JweKeys {
-    fn read(&self) -> Result<Vec<DecryptionKey>, Refusal> {
-        let sent = self
-            .sent
-            .iter()
-            .filter_map(|key| jose::key_file::parse_private(key).ok());
-        let mut keys: Vec<_> = sent.collect();
-        if let Some(folder) = &self.folder {
-            keys.extend(read_folder(folder)?);
-        }
-        Ok(keys)
-    }
-}
-
-/// Every private key in the folder. Certificates and public keys may lie beside; links out of the folder are not followed.
-fn read_folder(folder: &Path) -> Result<Vec<DecryptionKey>, Refusal> {
-    let refused = |path: &Path, why: String| Refusal::Keys {
-        path: path.to_owned(),
-        why,
-    };
-    let entries = fs::read_dir(folder).map_err(|error| refused(folder, error.to_string()))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry
-            .map_err(|error| refused(folder, error.to_string()))?
-            .path();
-        let about =
-            fs::symlink_metadata(&path).map_err(|error| refused(&path, error.to_string()))?;
-        if about.is_file() && about.len() <= LARGEST_KEY_FILE {
-            files.push(path);
-        }
-        if files.len() > MOST_KEY_FILES {
-            return Err(refused(
-                folder,
-                format!("it has more than {MOST_KEY_FILES} files"),
-            ));
-        }
-    }
-    files.sort();
-    let mut keys = Vec::new();
-    for path in files {
-        let text = fs::read(&path)
-            .map(Zeroizing::new)
-            .map_err(|error| refused(&path, error.to_string()))?;
-        keys.extend(jose::key_file::parse_private(&text).ok());
-    }
-    Ok(keys)
-}
-
-const LARGEST_KEY_FILE: u64 = 64 * 1024;
-const MOST_KEY_FILES: usize = 256;

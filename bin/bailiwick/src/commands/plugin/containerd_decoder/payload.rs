@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::refusal::Refusal;
+use super::{refusal::Refusal, sent::Sent};
 
 /// A layer as it was handed over.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(super) struct Payload {
     pub(super) layer: LayerDescriptor,
     /// Its annotations, with key packets among them.
     pub(super) annotations: BTreeMap<String, String>,
-    /// Private keys that a client sent along.
-    pub(super) keys: Vec<Zeroizing<Vec<u8>>>,
+    /// Keys that a client sent along.
+    pub(super) sent: Sent,
 }
 
 #[derive(Deserialize)]
@@ -37,10 +37,16 @@ struct DecryptConfig {
     parameters: Option<BTreeMap<String, Option<Vec<KeyText>>>>,
 }
 
-/// A private key as text, wiped when it is no longer needed.
-#[derive(Deserialize)]
-#[serde(transparent)]
+/// A private key as text, wiped when it is no longer needed. Where there is none, Go writes `null`.
+#[derive(Default, Deserialize)]
+#[serde(from = "Option<String>")]
 struct KeyText(String);
+
+impl From<Option<String>> for KeyText {
+    fn from(text: Option<String>) -> Self {
+        Self(text.unwrap_or_default())
+    }
+}
 
 impl Drop for KeyText {
     fn drop(&mut self) {
@@ -113,19 +119,24 @@ impl Payload {
                 media_type,
             },
             annotations,
-            keys: keys(parameters)?,
+            sent: Sent::of(decoded(parameters)?)?,
         })
     }
 }
 
-fn keys(
-    mut parameters: BTreeMap<String, Option<Vec<KeyText>>>,
-) -> Result<Vec<Zeroizing<Vec<u8>>>, Refusal> {
-    let keys = parameters.remove("privkeys").flatten().unwrap_or_default();
-    keys.iter()
-        .map(|key| B64.decode(key.0.as_bytes()).map(Zeroizing::new))
-        .collect::<Result<_, _>>()
-        .map_err(|_| Refusal::Payload("a key in it is not base64"))
+fn decoded(
+    parameters: BTreeMap<String, Option<Vec<KeyText>>>,
+) -> Result<BTreeMap<String, Vec<Zeroizing<Vec<u8>>>>, Refusal> {
+    let decode = |text: &KeyText| {
+        let bytes = B64.decode(text.0.as_bytes()).map(Zeroizing::new);
+        bytes.map_err(|_| Refusal::Payload("a key in it is not base64"))
+    };
+    let each = parameters.into_iter().map(|(name, values)| {
+        let values = values.unwrap_or_default();
+        let values: Result<_, Refusal> = values.iter().map(decode).collect();
+        Ok((name, values?))
+    });
+    each.collect()
 }
 
 /// `type_url` and `value`, each at most once, and nothing else.
@@ -210,7 +221,44 @@ pub(super) mod tests {
             r#"{"privkeys":["a2V5"],"x509s":[],"gpg-privatekeys":null}"#,
         );
         let payload = Payload::parse(&wrapped(KIND, &text)).unwrap();
-        assert_eq!(payload.keys[0].as_slice(), b"key");
+        assert_eq!(payload.sent.private_keys[0].0.as_slice(), b"key");
+    }
+
+    #[test]
+    fn passwords_and_arguments_of_providers_are_read() {
+        let text = json("").replace(
+            "null",
+            r#"{"privkeys":["a2V5","a2V5"],"privkeys-passwords":["cHc=",null],"x509s":["Y2VydA=="],"kms":["YXJn"],"pkcs11-config":["eA=="]}"#,
+        );
+        let sent = Payload::parse(&wrapped(KIND, &text)).unwrap().sent;
+        let passwords: Vec<_> = sent
+            .private_keys
+            .iter()
+            .map(|(_, password)| {
+                password
+                    .as_ref()
+                    .map(|password| password.as_slice().to_vec())
+            })
+            .collect();
+        assert_eq!(passwords, [Some(b"pw".to_vec()), None]);
+        assert_eq!(sent.certificates[0].as_slice(), b"cert");
+        assert_eq!(sent.arguments["kms"], ["arg"]);
+        assert_eq!(sent.arguments.len(), 1);
+    }
+
+    #[test]
+    fn passwords_without_their_keys_and_arguments_that_are_no_text_are_refused() {
+        for parameters in [
+            r#"{"privkeys":["a2V5"],"privkeys-passwords":["cHc=","cHc="]}"#,
+            r#"{"privkeys-passwords":["cHc="]}"#,
+            r#"{"gpg-privatekeys-passwords":["cHc="]}"#,
+            r#"{"kms":["/w=="]}"#,
+            r#"{"privkeys":["%"]}"#,
+        ] {
+            let text = json("").replace("null", parameters);
+            let parsed = Payload::parse(&wrapped(KIND, &text));
+            assert!(matches!(parsed, Err(Refusal::Payload(_))), "{parameters}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use oci_crypt::{AnnotationError, BindingMismatch, CipherError, OptionsError, PacketError};
+use estate::Digest;
+use oci_crypt::{AnnotationError, BindingMismatch, CipherError, OptionsError, PacketError, Scheme};
 use rpc::{key_socket::KeySocketError, released::Untrusted};
 
 /// Nothing, or not the last piece, was released.
@@ -25,14 +26,30 @@ pub(super) enum Refusal {
     #[error("the layer's annotations are refused")]
     Annotations(#[source] AnnotationError),
     /// Fault: none; the layer is encrypted to others.
-    #[error("no key at hand opens this layer, which has packets of {schemes}")]
+    #[error("no key at hand opens this layer, which has packets of {schemes}{}", listed(.tried))]
     NoKey {
         /// The schemes.
         schemes: String,
+        /// The keys and key providers that did not open it.
+        tried: Vec<String>,
     },
     /// Fault: whoever made or altered the packet.
-    #[error("a key packet did not open")]
-    Packet(#[source] PacketError),
+    #[error("the packet of scheme `{scheme}` did not open with `{}`", .key.escape_debug())]
+    Packet {
+        /// The packet's scheme.
+        scheme: Scheme,
+        /// The file of the key, or the key provider.
+        key: String,
+        /// What came of it.
+        #[source]
+        source: PacketError,
+    },
+    /// Fault: whoever made the packet.
+    #[error("the packet names an image set that can't exist")]
+    Resource,
+    /// Fault: whoever configured the key providers.
+    #[error("the key providers can't be asked: {0}")]
+    Providers(String),
     /// Fault: see the source.
     #[error("no key was given")]
     Agent(#[source] KeySocketError),
@@ -142,8 +159,8 @@ impl Refusal {
         })
     }
 
-    /// The whole chain in one line, and the hint below.
-    pub(super) fn explain(&self) -> String {
+    /// The whole chain in one line.
+    fn chain(&self) -> String {
         let mut said = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
@@ -151,16 +168,87 @@ impl Refusal {
             said.push_str(&error.to_string());
             cause = error.source();
         }
-        let hint = self
-            .hint()
-            .map(|hint| format!("\nhint: {hint}"))
+        said
+    }
+}
+
+/// A key that is not understood. It is no obstacle where another opens the layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unused {
+    /// Its file.
+    pub(super) name: String,
+    /// What is wrong with it.
+    pub(super) why: String,
+}
+
+impl Unused {
+    /// One line.
+    pub(super) fn explain(&self) -> String {
+        let Self { name, why } = self;
+        plain(&format!("the key `{name}` is not used: {why}"))
+    }
+}
+
+/// A refusal, with what helps to understand it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The layer, once it is known.
+    pub(super) layer: Option<Digest>,
+    /// Why.
+    pub(super) why: Refusal,
+    /// Keys at hand that are not understood.
+    pub(super) unused: Vec<Unused>,
+}
+
+impl Refused {
+    /// The reason in one line, with the layer; keys that are not understood, a line each; a hint.
+    pub(super) fn explain(&self) -> String {
+        let Self { layer, why, unused } = self;
+        let layer = layer
+            .map(|layer| format!("layer {layer}: "))
             .unwrap_or_default();
-        // Names in it were written by others; a terminal must not obey them.
-        let said: String = said
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
-        format!("bailiwick: {said}{hint}")
+        let mut said = format!("bailiwick: {}", plain(&format!("{layer}{}", why.chain())));
+        for unused in unused.iter().take(MOST_LISTED) {
+            said.push_str("\n  ");
+            said.push_str(&unused.explain());
+        }
+        if unused.len() > MOST_LISTED {
+            said.push_str(&format!("\n  and {} more", unused.len() - MOST_LISTED));
+        }
+        if let Some(hint) = why.hint() {
+            said.push_str("\nhint: ");
+            said.push_str(hint);
+        }
+        said
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self {
+            layer: None,
+            why,
+            unused: Vec::new(),
+        }
+    }
+}
+
+/// Names were written by others; a terminal must not obey them.
+fn plain(said: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    said.chars().map(plain).collect()
+}
+
+fn listed(tried: &[String]) -> String {
+    let some: Vec<String> = tried
+        .iter()
+        .take(MOST_LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match (some.is_empty(), tried.len() > MOST_LISTED) {
+        (true, _) => "; none was given".to_owned(),
+        (false, false) => format!("; tried were {}", some.join(", ")),
+        (false, true) => format!("; tried were {} and others", some.join(", ")),
     }
 }
 
@@ -173,6 +261,7 @@ fn denied(reason: &str) -> Option<&'static str> {
     of_policy.then_some("ask the data owner; `bailiwick policy explain` names the rule")
 }
 
+const MOST_LISTED: usize = 16;
 const ASSEMBLED: &str =
     "the image was assembled from parts of another one: `bailiwick image verify` shows which";
 
@@ -182,7 +271,7 @@ mod tests {
 
     fn explained(reason: &str) -> String {
         let (code, reason) = ("denied".to_owned(), reason.to_owned());
-        Refusal::Agent(KeySocketError::Denied { code, reason }).explain()
+        Refused::from(Refusal::Agent(KeySocketError::Denied { code, reason })).explain()
     }
 
     #[test]

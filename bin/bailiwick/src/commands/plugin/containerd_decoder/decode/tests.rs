@@ -12,7 +12,7 @@ use oci_crypt::{
 use proptest::prelude::*;
 
 use super::{
-    super::keys::{JweKeys, PlaceSource},
+    super::{keys::PlaceSource, local::LocalKeys, refusal::Refused, sent::Sent},
     *,
 };
 
@@ -142,7 +142,7 @@ fn seal(length: usize, to: To) -> Sealed {
                 media_type: TYPE.to_owned(),
             },
             annotations,
-            keys: Vec::new(),
+            sent: Sent::default(),
         },
         ciphertext,
         plain,
@@ -346,11 +346,12 @@ impl PlaceSource for Agent {
 
 /// Opens with the developer's key on a node with this agent.
 fn run_locally(sealed: &Sealed, agent: Option<Agent>) -> (Vec<u8>, Result<(), Refusal>) {
-    let keys = JweKeys {
-        folder: None,
-        sent: vec![Zeroizing::new(sealed.pem.clone().into_bytes())],
-        agent: agent.map(|agent| Box::new(agent) as Box<dyn PlaceSource>),
+    let sent = Sent {
+        private_keys: vec![(Zeroizing::new(sealed.pem.clone().into_bytes()), None)],
+        ..Sent::default()
     };
+    let agent = agent.as_ref().map(|agent| agent as &dyn PlaceSource);
+    let keys = LocalKeys::new(None, &sent, agent);
     let mut out = Vec::new();
     let mut input = Cursor::new(&sealed.ciphertext);
     let result = decode(&sealed.payload, &[&keys], &spool(), &mut input, &mut out);
@@ -373,7 +374,7 @@ fn a_bound_layer_whose_packet_of_ours_was_taken_away_still_opens_only_in_its_ima
         assert!(matches!(result, Err(Refusal::NoPlace)), "{result:?}");
         assert!(out.is_empty());
         let (out, result) = run_locally(&sealed, Some(Agent(None)));
-        let said = result.unwrap_err().explain();
+        let said = Refused::from(result.unwrap_err()).explain();
         assert!(
             said.contains("the agent did not say") && said.contains("\nhint: "),
             "{said}"
@@ -395,6 +396,16 @@ fn an_agent_is_not_asked_about_layers_that_are_bound_to_nothing_and_need_not_be_
         run_locally(&sealed, None).1,
         Err(Refusal::Binding(_))
     ));
+}
+
+#[test]
+fn a_layer_that_is_bound_by_a_hash_alone_is_verified_whole_where_no_agent_knows_its_place() {
+    let mut sealed = seal(3 * PIECE, To::PeerHash);
+    let (out, result) = run_locally(&sealed, None);
+    assert!(result.is_ok() && out == sealed.plain, "{result:?}");
+    sealed.ciphertext[3 * PIECE - 1] ^= 1;
+    let (out, result) = run_locally(&sealed, None);
+    assert!(result.is_err() && out.is_empty(), "{result:?}");
 }
 
 #[test]
@@ -435,7 +446,7 @@ fn a_refusal_is_final_and_tells_why() {
         &mut input,
         &mut out,
     );
-    let said = result.unwrap_err().explain();
+    let said = Refused::from(result.unwrap_err()).explain();
     assert!(
         said.contains("denied: no rule permits it") && said.contains("\nhint: "),
         "{said}"
