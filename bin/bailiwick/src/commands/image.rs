@@ -18,6 +18,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use registry::{Helpers, Host, Options, auth_file_candidates};
 
+pub(crate) use self::keys::read_keys;
 use self::progress::progress;
 
 /// Encrypts, decrypts and looks at container images.

@@ -160,6 +160,60 @@ fn under_another_name_it_wraps_for_public_keys_and_opens_with_private_ones() {
 }
 
 #[test]
+fn a_locked_key_opens_with_its_password() {
+    let authority = Authority::new();
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../crates/formats/jose/tests/vectors/key-files"
+    );
+    let recipient = format!("jwe:{folder}/p256.certificate.pem");
+    let options = options();
+    let ran = authority.plugin(&["--name", "local"], &asked("local", &recipient, &options));
+    let question = ask_to_unwrap("local", &[], &wrapped(ran.stdout.as_bytes()).unwrap());
+    fs::write(authority.file("password"), "correct horse\n").unwrap();
+    let key = format!("{folder}/p256.scrypt.pem");
+    let with = |password: &str| {
+        let key = format!("{key}{password}");
+        authority.plugin(&["--name", "local", "--key", &key], &question)
+    };
+    let ran = with(&format!(":file={}", authority.file("password")));
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(
+        *unwrapped(ran.stdout.as_bytes()).unwrap(),
+        options.expose_bytes()
+    );
+    for (password, says) in [
+        ("", "is encrypted"),
+        (":pass=wrong", "password is wrong"),
+        (":file=/none", "no password"),
+    ] {
+        let ran = with(password);
+        assert!(ran.status != 0 && ran.stdout.is_empty(), "{ran:?}");
+        assert!(ran.stderr.contains(says), "{says}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_document_whose_key_was_not_announced_is_refused_where_the_ledger_is_named() {
+    let (authority, options) = (Authority::new(), options());
+    let document = authority.file("medrec.json");
+    let ledger = tlog::Signer::from_seed("hospital.example/ledger", &[7; 32]).unwrap();
+    let ledger = ledger.verifier_key().to_string();
+    let question = asked("bailiwick", "medrec", &options);
+    let ran = authority.plugin(
+        &["--key-document", &document, "--ledger-key", &ledger],
+        &question,
+    );
+    assert!(ran.status != 0 && ran.stdout.is_empty(), "{ran:?}");
+    assert!(ran.stderr.contains("medrec.json` is refused"), "{ran:?}");
+    let ran = authority.plugin(
+        &["--key-document", &document, "--ledger-key", "none"],
+        &question,
+    );
+    assert!(ran.status != 0 && ran.stdout.is_empty(), "{ran:?}");
+}
+
+#[test]
 fn a_recipient_that_nobody_configured_is_an_error_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("ocicrypt.json");

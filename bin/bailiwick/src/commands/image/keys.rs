@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::advice::Advice;
 
 /// Reads the private keys of all files; one that is not understood is an error, and none is passed over in silence.
-pub(super) fn read_keys(named: &[OsString]) -> anyhow::Result<Keys> {
+pub(crate) fn read_keys(named: &[OsString]) -> anyhow::Result<Keys> {
     let mut keys = Keys::default();
     for argument in named {
         if let Some(key) = argument

@@ -2,27 +2,27 @@
 //! others encrypt for an authority of ours. One question on standard input, one answer on standard output.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Read, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use custody::{KeyDocument, KeyUse, RootPin};
-use jose::{
-    jwe::EncryptionKey,
-    key_file::{parse_private, parse_public},
-};
+use jose::{jwe::EncryptionKey, key_file::parse_public};
 use keyprovider::protocol::{self, Question};
 use oci_crypt::{
-    BailiwickPacket, BailiwickWrapper, JweOpener, JweWrapper, KeyPacket, Opening, PacketOpener,
-    PacketWrapper, PrivateOptions,
+    BailiwickPacket, BailiwickWrapper, JweWrapper, KeyPacket, Opening, PacketWrapper,
+    PrivateOptions,
 };
 use zeroize::Zeroizing;
 
-use crate::{advice::Advice, system::SystemClock};
+use crate::{
+    advice::Advice, commands::image::read_keys, connection::read_ledger_key, system::SystemClock,
+};
 
 /// Answers a question of ocicrypt's key provider protocol; started by skopeo, CRI-O and others, not by people.
 ///
@@ -44,9 +44,13 @@ pub(crate) struct OcicryptKeyproviderArgs {
     /// Fingerprint of the trust domain's root, as `bailiwick server init` printed it; needed to encrypt.
     #[arg(long)]
     root_pin: Option<RootPin>,
-    /// Private key files, to open what was wrapped for `jwe:PUBLIC-KEY-FILE`.
-    #[arg(long = "key", value_name = "FILE")]
-    keys: Vec<PathBuf>,
+    /// The ledger's key, or a file with it: key documents must show that their key was announced there.
+    #[arg(long, value_name = "KEY|FILE")]
+    ledger_key: Option<String>,
+    /// Private key files, to open what was wrapped for `jwe:PUBLIC-KEY-FILE`. Where the password is can follow: `:file=PATH`,
+    /// `:fd=N`, `:env=NAME` or `:pass=PASSWORD`.
+    #[arg(long = "key", value_name = "FILE[:PASSWORD]")]
+    keys: Vec<OsString>,
 }
 
 /// Runs the command.
@@ -122,11 +126,17 @@ fn authority(args: &OcicryptKeyproviderArgs, recipient: &str) -> anyhow::Result<
             "add it to `args` in the configuration of the tool that asks",
         )
     })?;
+    let ledger = args.ledger_key.as_deref().map(read_ledger_key).transpose();
+    let ledger = ledger.map_err(|error| anyhow!("{error}"))?;
     let mut found = None;
     for file in files {
         let text = fs::read_to_string(&file)
             .with_context(|| format!("can't read `{}`", file.display()))?;
         let document = KeyDocument::verify(&text, KeyUse::Image, pin, SystemClock.timestamp())
+            .and_then(|document| match &ledger {
+                Some(ledger) => document.verify_announced(ledger).map(|()| document),
+                None => Ok(document),
+            })
             .with_context(|| format!("`{}` is refused", file.display()))?;
         // A document that is named alone needs no image: it names its own.
         let is_wanted = is_path || document.resource == image || image == NO_ARGUMENTS;
@@ -178,18 +188,21 @@ fn unwrap(args: &OcicryptKeyproviderArgs, packet: Vec<u8>) -> anyhow::Result<Pri
     if args.keys.is_empty() {
         bail!("the packet is not for an image set, and there is no `--key` to open it with");
     }
-    let mut keys = Vec::new();
-    for path in &args.keys {
-        let text = fs::read(path).map(Zeroizing::new);
-        let text = text.with_context(|| format!("can't read `{}`", path.display()))?;
-        keys.push(
-            parse_private(&text).with_context(|| format!("`{}` is refused", path.display()))?,
-        );
+    let keys = read_keys(&args.keys)?;
+    let packet = KeyPacket::Jwe(packet);
+    let mut failed = None;
+    for (key, opener) in keys.named_openers() {
+        match opener.open(&packet) {
+            Opening::Opened(options) => return Ok(options),
+            Opening::Failed(error) => failed = failed.or(Some((key, error))),
+            Opening::NotOurs => {}
+        }
     }
-    match JweOpener::new(keys).open(&KeyPacket::Jwe(packet)) {
-        Opening::Opened(options) => Ok(options),
-        Opening::Failed(error) => Err(error.into()),
-        Opening::NotOurs => bail!("no `--key` opens the packet"),
+    match failed {
+        Some((key, error)) => {
+            Err(error).with_context(|| format!("`{key}` does not open the packet"))
+        }
+        None => bail!("no `--key` opens the packet"),
     }
 }
 
