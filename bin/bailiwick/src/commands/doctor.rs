@@ -2,14 +2,18 @@
 
 mod change;
 mod checks;
+mod crio;
+mod decoder;
 mod diff;
+mod keys;
+mod version;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use self::checks::Setup;
+use self::{checks::Setup, crio::Crio, version::Version};
 use crate::{
     commands::plugin::oci_runtime,
     output::{CommandError, Exit, Format, table, write_out},
@@ -31,6 +35,29 @@ enum DoctorCommand {
     ///
     /// Example: bailiwick doctor containerd --fix
     Containerd(ContainerdArgs),
+    /// Checks what CRI-O opens encrypted layers with: its folder of keys, its key providers, its runtime handlers.
+    ///
+    /// Exit code 0: all is right; 1: something is wrong. Nothing is changed.
+    ///
+    /// Example: bailiwick doctor cri-o
+    #[command(name = "cri-o")]
+    CriO(CriOArgs),
+}
+
+#[derive(Debug, Args)]
+struct CriOArgs {
+    /// CRI-O's configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/crio/crio.conf")]
+    config: PathBuf,
+    /// The folder of its drop-ins.
+    #[arg(long, value_name = "DIR", default_value = "/etc/crio/crio.conf.d")]
+    config_dir: PathBuf,
+    /// Units, folders of drop-ins for them, and files with CRI-O's environment; the first that sets a variable counts.
+    #[arg(long = "unit", value_name = "FILE|DIR", default_values = UNITS)]
+    units: Vec<PathBuf>,
+    /// How the result is written.
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
 }
 
 #[derive(Debug, Args)]
@@ -52,7 +79,11 @@ struct ContainerdArgs {
         default_value = "/usr/local/sbin/bailiwick-runc"
     )]
     gate: PathBuf,
-    /// Makes the start gate the program of every handler, after showing what changes.
+    /// containerd's program, asked for its version.
+    #[arg(long, value_name = "PROGRAM", default_value = "containerd")]
+    containerd: PathBuf,
+    /// Makes the start gate the program of every handler, and adds what leads layers to the decoder, after showing what
+    /// changes.
     #[arg(long)]
     fix: bool,
     /// Does not ask before it writes.
@@ -68,19 +99,24 @@ struct ContainerdArgs {
 pub(crate) struct Check {
     /// What.
     what: String,
-    /// `ok` or `wrong`.
+    /// `ok`, `note` or `wrong`.
     state: State,
     /// What was found.
     found: String,
     /// What to change; absent if nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<String>,
+    /// What to write into the configuration; absent if it is not one thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    toml: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
     Ok,
+    /// Worth knowing; whether it is wrong depends on what the node is for.
+    Note,
     Wrong,
 }
 
@@ -97,36 +133,72 @@ impl Check {
             state: State::Ok,
             found: found.into(),
             change: None,
+            toml: None,
         }
     }
 
     fn wrong(what: impl Into<String>, found: impl Into<String>, change: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
             state: State::Wrong,
-            found: found.into(),
             change: Some(change.into()),
+            ..Self::ok(what, found)
         }
+    }
+
+    fn note(what: impl Into<String>, found: impl Into<String>, change: impl Into<String>) -> Self {
+        Self {
+            state: State::Note,
+            ..Self::wrong(what, found, change)
+        }
+    }
+
+    fn with_toml(self, toml: impl Into<String>) -> Self {
+        Self {
+            toml: Some(toml.into()),
+            ..self
+        }
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.state == State::Wrong
     }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
-    let DoctorCommand::Containerd(args) = &args.command;
+    match &args.command {
+        DoctorCommand::Containerd(args) => containerd(args),
+        DoctorCommand::CriO(args) => {
+            let crio = Crio {
+                config: &args.config,
+                drop_ins: &args.config_dir,
+                units: &args.units,
+                processes: Path::new("/proc"),
+            };
+            answer(args.output, crio.checks(), "docs/how/cri-o.md")
+        }
+    }
+}
+
+fn containerd(args: &ContainerdArgs) -> Result<Exit, CommandError> {
     let setup = Setup::read(&args.config, &args.agent_config, &args.gate);
+    let version = Version::ask(&args.containerd);
     if args.fix {
         let gate = gate_program(&setup, &args.gate);
         is_ready(gate)?;
-        change::fix(&args.config, gate, args.yes)?;
+        change::fix(&args.config, gate, version, args.yes)?;
     }
-    let checks = setup.checks();
-    let ok = checks.iter().all(|check| check.state == State::Ok);
-    args.output.print(&Report { ok, checks }, text)?;
+    answer(args.output, setup.checks(version), "docs/how/containerd.md")
+}
+
+fn answer(output: Format, checks: Vec<Check>, page: &str) -> Result<Exit, CommandError> {
+    let ok = !checks.iter().any(Check::is_wrong);
+    output.print(&Report { ok, checks }, text)?;
     if ok {
         return Ok(Exit::Done);
     }
-    if args.output == Format::Text {
-        write_out("\nsomething is wrong: see docs/how/containerd.md")?;
+    if output == Format::Text {
+        write_out(&format!("\nsomething is wrong: see {page}"))?;
     }
     Ok(Exit::Failed)
 }
@@ -168,6 +240,7 @@ fn text(report: &Report) -> String {
         .map(|check| {
             let state = match check.state {
                 State::Ok => "ok",
+                State::Note => "note",
                 State::Wrong => "WRONG",
             };
             vec![
@@ -178,5 +251,22 @@ fn text(report: &Report) -> String {
             ]
         })
         .collect();
-    table(&["state", "what", "found", "change"], &rows)
+    let mut text = table(&["state", "what", "found", "change"], &rows);
+    for check in &report.checks {
+        if let Some(toml) = &check.toml {
+            text.push_str(&format!("\n# {}\n{toml}", check.what));
+        }
+    }
+    text
 }
+
+/// Where systemd and distributions keep CRI-O's environment, the strongest first.
+const UNITS: [&str; 7] = [
+    "/etc/systemd/system/crio.service.d",
+    "/run/systemd/system/crio.service.d",
+    "/usr/lib/systemd/system/crio.service.d",
+    "/etc/systemd/system/crio.service",
+    "/usr/lib/systemd/system/crio.service",
+    "/etc/default/crio",
+    "/etc/sysconfig/crio",
+];

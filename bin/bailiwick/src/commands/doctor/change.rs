@@ -9,11 +9,16 @@ use std::{
 
 use containers::gate::handlers;
 
-use super::diff::unified;
+use super::{decoder, diff::unified, version::Version};
 use crate::output::CommandError;
 
-/// Wraps every handler of a configuration.
-pub(super) fn fix(config: &Path, program: &Path, yes: bool) -> Result<(), CommandError> {
+/// Wraps every handler of a configuration, and adds what leads layers to the decoder.
+pub(super) fn fix(
+    config: &Path,
+    program: &Path,
+    version: Option<Version>,
+    yes: bool,
+) -> Result<(), CommandError> {
     let unreadable = |error: io::Error| {
         CommandError::failed(format!("can't read `{}`", config.display()))
             .caused_by(&error)
@@ -28,15 +33,16 @@ pub(super) fn fix(config: &Path, program: &Path, yes: bool) -> Result<(), Comman
     for (name, _) in &fixed.left {
         say(&format!("handler `{name}` stays as it is: see below"));
     }
-    if fixed.text == old {
+    let text = with_decoder(config, fixed.text, version);
+    if text == old {
         say(&format!("nothing to change in `{}`", file.display()));
         return Ok(());
     }
-    say(&unified(&file.display().to_string(), &old, &fixed.text));
+    say(&unified(&file.display().to_string(), &old, &text));
     if !yes {
         ask(&file)?;
     }
-    let backup = replace(&file, &old, &fixed.text).map_err(|error| {
+    let backup = replace(&file, &old, &text).map_err(|error| {
         CommandError::failed(format!("can't write `{}`", file.display())).caused_by(&error)
     })?;
     say(&format!(
@@ -45,6 +51,52 @@ pub(super) fn fix(config: &Path, program: &Path, yes: bool) -> Result<(), Comman
         backup.display()
     ));
     Ok(())
+}
+
+/// The same with what is missing on the way to the decoder. What is there and wrong stays for people to judge.
+fn with_decoder(config: &Path, text: String, version: Option<Version>) -> String {
+    let Ok(own) = std::env::current_exe().and_then(fs::canonicalize) else {
+        return text;
+    };
+    let mut files = decoder_files(config);
+    let Some(main) = files.first_mut() else {
+        return text;
+    };
+    main.1 = text.parse().unwrap_or_default();
+    let mut more = decoder::missing(&files, &own);
+    let mut changed = text.clone();
+    if let Some(pull) = decoder::local_pull(&files, version) {
+        match within_section(&changed, pull) {
+            Some(with) => changed = with,
+            None => more.push_str(pull),
+        }
+    }
+    if !more.is_empty() {
+        changed = format!("{}\n\n{more}", changed.trim_end());
+    }
+    // What can't be added so, because it is written in another way, is left as it was.
+    match changed.parse::<toml::Table>() {
+        Ok(_) => changed,
+        Err(_) => text,
+    }
+}
+
+/// The file itself first, with what it imports.
+fn decoder_files(config: &Path) -> Vec<(PathBuf, toml::Table)> {
+    let files = handlers::files(config).unwrap_or_default().into_iter();
+    files
+        .filter_map(|(path, text)| Some((path, text.parse().ok()?)))
+        .collect()
+}
+
+/// Puts what follows the head of a section behind the same head, where it stands in `text`.
+fn within_section(text: &str, section: &str) -> Option<String> {
+    let (head, members) = section.split_once('\n')?;
+    let is_head = |line: &str| line.trim().replace('\'', "\"") == head;
+    let at = text.lines().position(is_head)?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.insert(at + 1, members.trim_end());
+    Some(format!("{}\n", lines.join("\n")))
 }
 
 fn say(text: &str) {
@@ -148,17 +200,74 @@ mod tests {
         fs::write(&file, "version = 2\n").unwrap();
         let gate = Path::new("/usr/local/sbin/bailiwick-runc");
         if !io::stdin().is_terminal() {
-            assert!(fix(&file, gate, false).is_err());
+            assert!(fix(&file, gate, None, false).is_err());
             assert_eq!(fs::read_to_string(&file).unwrap(), "version = 2\n");
         }
-        fix(&file, gate, true).unwrap();
+        fix(&file, gate, None, true).unwrap();
         let found = handlers::read(&file, &[gate.to_owned()]).unwrap();
         assert!(handlers::is_everywhere(&found));
-        fix(&file, gate, true).unwrap();
+        fix(&file, gate, None, true).unwrap();
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             2,
             "nothing to change, nothing written"
+        );
+    }
+
+    #[test]
+    fn a_fix_leads_layers_to_the_decoder_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let gate = Path::new("/usr/local/sbin/bailiwick-runc");
+        for (old, newest) in [
+            ("version = 2\n", true),
+            (
+                "version = 3\n[plugins.'io.containerd.cri.v1.images']\n  snapshotter = 'overlayfs'\n",
+                true,
+            ),
+            ("version = 2\n", false),
+        ] {
+            let version = Version::of(if newest { "2.1.0" } else { "1.7.24" });
+            fs::write(&file, old).unwrap();
+            fix(&file, gate, version, true).unwrap();
+            let text = fs::read_to_string(&file).unwrap();
+            let files = decoder_files(&file);
+            let checks = decoder::checks(&files, version);
+            // The built-in processors may lead to a decoder of ours on this machine.
+            let wrong: Vec<_> = checks.iter().filter(|check| check.is_wrong()).collect();
+            assert!(wrong.is_empty(), "{wrong:?} {text}");
+            assert_eq!(
+                text.contains("use_local_image_pull = true"),
+                newest,
+                "{text}"
+            );
+            assert_eq!(
+                text.matches("cri.v1.images").count(),
+                usize::from(newest),
+                "{text}"
+            );
+            fix(&file, gate, version, true).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_fix_touches_no_processor_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let text = "version = 2\n[stream_processors.\"io.containerd.ocicrypt.decoder.v1.tar.gzip\"]\npath = \"/theirs\"\n";
+        fs::write(&file, text).unwrap();
+        fix(
+            &file,
+            Path::new("/usr/local/sbin/bailiwick-runc"),
+            None,
+            true,
+        )
+        .unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains("/theirs") && text.matches("v1.tar.gzip").count() == 1,
+            "{text}"
         );
     }
 }

@@ -12,7 +12,7 @@ use containers::gate::{
 };
 use rpc::gate_socket::GateClient;
 
-use super::Check;
+use super::{Check, decoder, version::Version};
 use crate::commands::plugin::oci_runtime::config::{GateConfig, beside};
 
 /// The files that have to fit together.
@@ -61,12 +61,12 @@ impl Setup {
     }
 
     /// All checks, in the order in which they are worth reading.
-    pub(super) fn checks(&self) -> Vec<Check> {
+    pub(super) fn checks(&self, version: Option<Version>) -> Vec<Check> {
         let mut checks = self.handlers();
         for program in &self.programs {
             checks.extend(self.wrapper(program));
         }
-        checks.extend(self.stream_processors());
+        checks.extend(self.decoder(version));
         checks.extend(self.agents_part());
         checks
     }
@@ -250,83 +250,23 @@ impl Setup {
         }
     }
 
-    fn stream_processors(&self) -> Vec<Check> {
-        let Ok(files) = handlers::files(&self.containerd) else {
-            return Vec::new();
-        };
-        let tables: Vec<toml::Table> = files
-            .iter()
-            .filter_map(|(_, text)| text.parse().ok())
-            .collect();
-        PROCESSORS
-            .iter()
-            .map(|(id, media_type)| {
-                // The last file that names one counts.
-                let processor = tables.iter().rev().find_map(|table| {
-                    table
-                        .get("stream_processors")?
-                        .as_table()?
-                        .get(*id)?
-                        .as_table()
-                });
-                processor_check(id, media_type, processor)
-            })
-            .collect()
+    fn decoder(&self, version: Option<Version>) -> Vec<Check> {
+        // What is wrong with the files is told with the handlers.
+        let tables = self.tables();
+        match tables.is_empty() {
+            true => Vec::new(),
+            false => decoder::checks(&tables, version),
+        }
     }
-}
 
-fn processor_check(id: &str, media_type: &str, processor: Option<&toml::Table>) -> Check {
-    let what = format!("stream processor {id}");
-    let wrong = |found: String| {
-        Check::wrong(
-            &what,
-            found,
-            "write it as docs/how/containerd.md has it, under this very id",
-        )
-    };
-    let Some(processor) = processor else {
-        return match in_path("ctd-decoder").filter(|path| is_ours(path)) {
-            Some(path) => Check::ok(&what, format!("built in, calls `{}`", path.display())),
-            None => wrong(
-                "is not there, and the built-in one finds no `ctd-decoder` of ours".to_owned(),
-            ),
-        };
-    };
-    let text = |key: &str| {
-        processor
-            .get(key)
-            .and_then(toml::Value::as_str)
-            .unwrap_or_default()
-    };
-    let words = |key: &str| -> Vec<&str> {
-        let list = processor.get(key).and_then(toml::Value::as_array);
-        list.into_iter()
-            .flatten()
-            .filter_map(toml::Value::as_str)
+    /// containerd's configuration and what it imports, in the order in which they count.
+    pub(super) fn tables(&self) -> Vec<(PathBuf, toml::Table)> {
+        let files = handlers::files(&self.containerd).unwrap_or_default();
+        let parsed = files.into_iter();
+        parsed
+            .filter_map(|(path, text)| Some((path, text.parse().ok()?)))
             .collect()
-    };
-    let encrypted = format!("{media_type}+encrypted");
-    if !words("accepts").contains(&encrypted.as_str()) || text("returns") != media_type {
-        return wrong(format!("does not turn `{encrypted}` into `{media_type}`"));
     }
-    let (named, args) = (text("path"), words("args"));
-    // A bare name is looked for where containerd looks for it, which may be elsewhere than here.
-    let path = match named.contains('/') {
-        true => PathBuf::from(named),
-        false => in_path(named).unwrap_or_else(|| PathBuf::from(named)),
-    };
-    let is_decoder = path.file_name().is_some_and(|name| name == "ctd-decoder")
-        || args.starts_with(&["plugin", "containerd-decoder"]);
-    if !is_ours(&path) {
-        return wrong(format!(
-            "calls `{}`, which is not this program",
-            path.display()
-        ));
-    }
-    if !is_decoder {
-        return wrong("does not call `plugin containerd-decoder`".to_owned());
-    }
-    Check::ok(&what, format!("calls `{}`", path.display()))
 }
 
 /// Marks end with the boot, as the containers do.
@@ -349,24 +289,12 @@ fn tmpfs(state: &Path) -> Check {
     }
 }
 
-fn is_ours(program: &Path) -> bool {
-    let own = std::env::current_exe().and_then(fs::canonicalize);
-    matches!((fs::canonicalize(program), own), (Ok(found), Ok(own)) if found == own)
-}
-
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
 fn section<'a>(agent: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     agent.get("gate")?.as_table()?.get(key)
 }
 
 /// An error and its causes.
-fn told(error: &dyn std::error::Error) -> String {
+pub(super) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -377,17 +305,6 @@ fn told(error: &dyn std::error::Error) -> String {
     text.replace('\n', " ")
 }
 
-/// containerd hands keys to these ids only.
-const PROCESSORS: [(&str, &str); 2] = [
-    (
-        "io.containerd.ocicrypt.decoder.v1.tar",
-        "application/vnd.oci.image.layer.v1.tar",
-    ),
-    (
-        "io.containerd.ocicrypt.decoder.v1.tar.gzip",
-        "application/vnd.oci.image.layer.v1.tar+gzip",
-    ),
-];
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
@@ -395,31 +312,6 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 mod tests {
     use super::*;
     use crate::commands::doctor::State;
-
-    #[test]
-    fn a_stream_processor_has_its_id_its_types_and_our_program() {
-        let own = std::env::current_exe().unwrap();
-        let (id, media_type) = PROCESSORS[1];
-        let good = format!(
-            "accepts = [\"{media_type}+encrypted\"]\nreturns = \"{media_type}\"\npath = {:?}\nargs = [\"plugin\", \"containerd-decoder\"]\n",
-            own.to_str().unwrap()
-        );
-        let state = |text: &str| {
-            let table: toml::Table = text.parse().unwrap();
-            processor_check(id, media_type, Some(&table)).state
-        };
-        assert_eq!(state(&good), State::Ok);
-        for (from, to) in [
-            ("+encrypted", ""),
-            ("returns", "gives"),
-            ("containerd-decoder", "containerd"),
-            ("path = \"/", "path = \"/nowhere/"),
-        ] {
-            let bad = good.replace(from, to);
-            assert_ne!(bad, good);
-            assert_eq!(state(&bad), State::Wrong, "{bad}");
-        }
-    }
 
     #[test]
     fn marks_belong_into_memory() {
