@@ -112,7 +112,7 @@ fn keys_of_other_kinds_are_refused() {
     let judge = Judge::new();
     for (name, kind, option) in [
         ("p384", "EC", "ec_paramgen_curve:P-384"),
-        ("rsa", "RSA", "rsa_keygen_bits:2048"),
+        ("short", "RSA", "rsa_keygen_bits:1024"),
     ] {
         let (private, public) = (format!("{name}.pem"), format!("{name}.pub"));
         assert!(judge.run(&[
@@ -126,7 +126,11 @@ fn keys_of_other_kinds_are_refused() {
         ]));
         assert!(judge.run(&["pkey", "-in", &private, "-pubout", "-out", &public]));
         let refused = VerifyingKey::from_pem(&judge.text(&public)).unwrap_err();
-        assert_eq!(refused, dsse::KeyFileError::UnknownKey, "{name}");
+        let wanted = match kind {
+            "RSA" => dsse::KeyFileError::Rejected,
+            _ => dsse::KeyFileError::UnknownKey,
+        };
+        assert_eq!(refused, wanted, "{name}");
         assert!(
             SigningKey::from_pem(&judge.text(&private)).is_err(),
             "{name}"
@@ -149,4 +153,42 @@ fn keys_of_other_kinds_are_refused() {
             .unwrap(),
         dsse::KeyFileError::Encrypted
     );
+}
+
+#[test]
+fn an_rsa_key_verifies_and_a_short_one_is_refused() {
+    let judge = Judge::new();
+    let made = |name: &str, bits: &str| {
+        let (private, public) = (format!("{name}.pem"), format!("{name}.pub"));
+        let bits = format!("rsa_keygen_bits:{bits}");
+        assert!(judge.run(&[
+            "genpkey",
+            "-quiet",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            &bits,
+            "-out",
+            &private
+        ]));
+        assert!(judge.run(&["pkey", "-in", &private, "-pubout", "-out", &public]));
+        VerifyingKey::from_pem(&judge.text(&public))
+    };
+    let key = made("rsa", "2048").unwrap();
+    let message = judge.put("message", pae(TYPE, PAYLOAD));
+    assert!(judge.run(&[
+        "dgst",
+        "-sha256",
+        "-sign",
+        "rsa.pem",
+        "-out",
+        "sig",
+        show(&message)
+    ]));
+    let mut signature = fs::read(judge.path("sig")).unwrap();
+    assert!(key.verifies(&pae(TYPE, PAYLOAD), &signature));
+    assert!(!key.verifies(&pae("another/type", PAYLOAD), &signature));
+    signature[0] ^= 1;
+    assert!(!key.verifies(&pae(TYPE, PAYLOAD), &signature));
+    assert!(made("short", "1024").is_err());
 }
