@@ -139,7 +139,7 @@ impl<'a> Processor<'a> {
                 "gets no keys: containerd hands them to processors of two ids only",
                 format!(
                     "remove it, and let one of `{}` and `{}` accept what it accepts",
-                    PROCESSORS[0].0, PROCESSORS[1].0
+                    PLAIN.0, GZIP.0
                 ),
             )
         })

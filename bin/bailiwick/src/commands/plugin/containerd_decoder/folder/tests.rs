@@ -134,6 +134,49 @@ fn what_is_not_understood_is_told_with_the_reason() {
     assert_eq!(keys, 0);
 }
 
+#[cfg(feature = "pgp")]
+#[test]
+fn rings_of_openpgp_are_opened_with_their_password() {
+    let vectors = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../crates/formats/oci-crypt/tests/vectors/pgp/"
+    );
+    let vector = |name: &str| fs::read(format!("{vectors}{name}")).unwrap();
+    let folder = folder(&[
+        ("a.key", &vector("rsa3072.armoured.key")),
+        ("b.pub", &vector("p256.pub")),
+        ("c.gpg", &vector("rsa2048.key")),
+        ("d.gpg", &vector("rsa2048.key")),
+        ("d.gpg.password", b"incorrect horse"),
+        ("e.gpg", &vector("rsa2048.key")),
+        ("e.gpg.password", PASSWORD_OF_VECTORS.as_bytes()),
+    ]);
+    let (files, keys) = found(folder.path());
+    is(
+        &files,
+        &[
+            ("a.key", "PrivateKeys"),
+            ("b.pub", "PublicKeys"),
+            ("c.gpg", NO_PASSWORD),
+            ("d.gpg", "password"),
+            ("d.gpg.password", "BesideAKey"),
+            ("e.gpg", "PrivateKeys"),
+            ("e.gpg.password", "BesideAKey"),
+        ],
+    );
+    assert_eq!(keys, 2);
+}
+
+#[cfg(feature = "pkcs11")]
+#[test]
+fn a_token_of_which_no_module_is_found_is_told() {
+    let yaml = b"pkcs11:\n  uri: pkcs11:token=none;object=none?module-name=none&pin-value=1\n";
+    let folder = folder(&[("token.yaml", yaml)]);
+    let (files, keys) = found(folder.path());
+    assert_eq!((files.len(), keys), (1, 0), "{files:?}");
+    assert!(!files[0].1.contains("Keys"), "{files:?}");
+}
+
 #[test]
 fn a_mounted_secret_has_each_key_once_though_all_are_links() {
     let folder = folder(&[
