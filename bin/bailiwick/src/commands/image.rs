@@ -1,8 +1,9 @@
-//! `bailiwick image encrypt|decrypt|inspect|verify|rekey|rebind|recipients|key|promote|retire`.
+//! `bailiwick image encrypt|decrypt|inspect|verify|sign|rekey|rebind|recipients|key|promote|retire`.
 
 mod args;
 mod decrypt;
 mod encrypt;
+mod gpg;
 mod inspect;
 mod keys;
 mod progress;
@@ -11,6 +12,9 @@ mod providers;
 mod recipients;
 mod recipients_cmd;
 mod rekey;
+mod sign;
+mod signed_by;
+mod tokens;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -20,6 +24,8 @@ use registry::{Helpers, Host, Options, auth_file_candidates};
 
 pub(crate) use self::keys::read_keys;
 use self::progress::progress;
+#[cfg(feature = "pkcs11")]
+pub(crate) use self::tokens::add_unasked as add_token_key;
 
 /// Encrypts, decrypts and looks at container images.
 #[derive(Debug, Args)]
@@ -38,6 +44,7 @@ enum ImageCommand {
     Rekey(rekey::RekeyArgs),
     Rebind(rekey::RebindArgs),
     Verify(verify::VerifyArgs),
+    Sign(sign::SignImageArgs),
     Promote(promote::PromoteArgs),
     Retire(promote::RetireArgs),
     Inspect(inspect::InspectArgs),
@@ -90,6 +97,7 @@ pub(crate) fn run(args: ImageArgs) -> ExitCode {
         ImageCommand::Rekey(args) => crate::ended(rekey::rekey(&args)),
         ImageCommand::Rebind(args) => crate::ended(rekey::rebind(&args)),
         ImageCommand::Verify(args) => crate::ended(verify::run(&args)),
+        ImageCommand::Sign(args) => crate::ended(sign::run(&args)),
         ImageCommand::Promote(args) => promote::promote(args),
         ImageCommand::Retire(args) => promote::retire(args),
         ImageCommand::Decrypt(args) => crate::ended(decrypt::run(&args)),

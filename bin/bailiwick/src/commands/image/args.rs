@@ -7,6 +7,7 @@ use images::{Keys, Recipients, ServiceOpener};
 use oci_crypt::PacketOpener;
 use serde::Serialize;
 
+use super::gpg::{Gpg, GpgOpener};
 use super::keys::read_keys;
 use super::providers;
 use super::recipients::read_recipients;
@@ -16,8 +17,8 @@ use crate::output::{Format, write_out};
 /// Who may open the image.
 #[derive(Debug, Args)]
 pub(super) struct RecipientArgs {
-    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `coco:keyid=URI::keypath=FILE`,
-    /// `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several times.
+    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `pkcs11:PUBLIC-KEY-FILE`, `pkcs11:KEY.yaml`, `pgp:FILE`, `pgp:NAME` (a name,
+    /// e-mail address or fingerprint that GnuPG knows), `coco:keyid=URI::keypath=FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several times.
     #[arg(long = "recipient", aliases = ["to", "encryption-key"])]
     pub(super) recipients: Vec<String>,
     /// Signed key documents of the image sets, as `bailiwick image key` fetches them.
@@ -32,12 +33,14 @@ pub(super) struct RecipientArgs {
 }
 
 impl RecipientArgs {
-    pub(super) fn read(&self) -> anyhow::Result<Recipients> {
+    /// Reads every recipient; `gpg` knows the names of those who are `pgp:NAME`.
+    pub(super) fn read(&self, gpg: &Gpg) -> anyhow::Result<Recipients> {
         let ledger = self.ledger_key.as_deref();
         let ledger = ledger.map(crate::connection::read_ledger_key).transpose();
         let ledger = ledger.map_err(|error| anyhow::anyhow!("{error}"))?;
         read_recipients(
             &self.recipients,
+            gpg,
             &self.key_documents,
             self.root_pin,
             ledger.as_ref(),
@@ -49,20 +52,28 @@ impl RecipientArgs {
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
     /// What opens the image: a private key file, with where its password is behind it (`:file=PATH`, `:fd=N`, `:env=NAME` or
-    /// `:pass=PASSWORD`; without, it is asked for); the certificate of such a key; a broker's key
-    /// (`coco:keyid=URI::keypath=FILE`); or a key provider and what to tell it (`provider:NAME:ARGUMENTS`). Providers that
+    /// `:pass=PASSWORD`; without, it is asked for), OpenPGP rings among them; the YAML of a key in a hardware module, with where its PIN is behind it likewise; the certificate of such a key; a broker's key
+    /// (`coco:keyid=URI::keypath=FILE`); GnuPG (`gpg:`), which asks its agent or card; or a key provider and what to tell it (`provider:NAME:ARGUMENTS`). Providers that
     /// are configured here are asked in any case. Can be given several times.
     #[arg(long = "key", alias = "decryption-key", value_name = "FILE[:PASSWORD]")]
     keys: Vec<OsString>,
     /// Certificate of a private key, as ctr-enc takes it: `pkcs7:FILE` means the same as `--key FILE`.
     #[arg(long = "dec-recipient", value_name = "pkcs7:FILE", hide = true)]
     certificates: Vec<String>,
+    /// Where GnuPG's keys are: public keys for `--recipient pgp:NAME`, and secret keys, which GnuPG then opens packets with.
+    /// `--key gpg:` asks it with the keys of its usual directory.
+    #[arg(long, value_name = "DIR")]
+    gpg_homedir: Option<PathBuf>,
+    /// Which GnuPG, as ctr-enc takes it; both keep their keys where the one here finds them.
+    #[arg(long = "gpg-version", value_parser = ["v1", "v2"], hide = true)]
+    _gpg_version: Option<String>,
 }
 
 /// All that can open packets: the one place where keys become openers.
 pub(super) struct Keyring {
     keys: Keys,
     services: ServiceOpener,
+    gpg: Option<GpgOpener>,
     named: bool,
 }
 
@@ -73,12 +84,22 @@ impl KeyArgs {
         for certificate in &self.certificates {
             named.push(certificate_file(certificate)?.into());
         }
+        let is_named = !named.is_empty() || self.gpg_homedir.is_some();
+        let before = named.len();
+        named.retain(|key| key != "gpg:");
+        let asks_gpg = named.len() < before || self.gpg_homedir.is_some();
         let (services, files) = providers::openers(&named)?;
         Ok(Keyring {
             keys: read_keys(&files)?,
             services,
-            named: !named.is_empty(),
+            gpg: asks_gpg.then(|| self.gpg().opener()),
+            named: is_named,
         })
+    }
+
+    /// GnuPG with the keys that are meant.
+    pub(super) fn gpg(&self) -> Gpg {
+        Gpg::new(self.gpg_homedir.as_deref())
     }
 
     /// As [`KeyArgs::read`], for what can't be done without a key: `what` says what that is.
@@ -94,10 +115,11 @@ impl KeyArgs {
 }
 
 impl Keyring {
-    /// Those who try packets: first what is at hand, then who must be asked.
+    /// Those who try packets: first what is at hand, then who must be asked, and last who may have to ask a person.
     pub(super) fn openers(&self) -> Vec<&dyn PacketOpener> {
         let mut openers = self.keys.openers();
         openers.push(&self.services);
+        openers.extend(self.gpg.iter().map(|gpg| gpg as &dyn PacketOpener));
         openers
     }
 

@@ -7,6 +7,7 @@ use registry::{Reference, open_source, open_target_from};
 use serde::Serialize;
 
 use super::args::{KeyArgs, OutputArgs, RecipientArgs};
+use super::sign::SignArgs;
 use super::{RegistryArgs, layers, progress};
 use crate::advice::Advice;
 
@@ -36,6 +37,8 @@ pub(super) struct EncryptArgs {
     platforms: Vec<Platform>,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    sign: SignArgs,
     /// Shows what would be encrypted, and writes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -63,12 +66,16 @@ pub(super) fn run(args: &EncryptArgs) -> anyhow::Result<()> {
         let hint = "write `--recipient jwe:PUBLIC-KEY-FILE` or `--recipient bailiwick:IMAGE-SET`";
         return Err(Advice::usage("no recipient is named", hint).error());
     }
-    let recipients = args.recipients.read()?;
+    let recipients = args.recipients.read(&args.keys.gpg())?;
     let keyring = args.keys.read()?;
+    let signing_key = args.sign.read()?;
+    let signing = signing_key.as_ref();
+    let signing = signing.map(|key| args.sign.signing(key, &args.target));
     let options = EncryptOptions {
         layers: LayerChoice::new(args.layers.clone()),
         platforms: args.platforms.clone(),
         openers: keyring.named_openers(),
+        signing: signing.as_ref(),
     };
     let registries = args.registries.options();
     let from = open_source(&args.source, &registries)?;

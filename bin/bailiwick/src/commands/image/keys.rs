@@ -3,13 +3,16 @@
 //! | what follows the file | where the password is |
 //! |---|---|
 //! | nothing, and it is a certificate | needed by nobody: it says which PKCS#7 packets its private key opens |
-//! | nothing | asked for on the terminal, when the key is encrypted |
+//! | nothing | asked for on the terminal, when the key is encrypted, or is in a token whose PIN its file does not give |
 //! | `:file=PATH` | in a file; a line end after it does not count |
 //! | `:fd=N` | in an inherited file descriptor; likewise |
 //! | `:env=NAME` | in the environment |
 //! | `:pass=PASSWORD` | on the command line, where every process of the machine can read it |
 
 mod prompt;
+
+#[cfg(feature = "pkcs11")]
+pub(super) use self::prompt::ask;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -25,6 +28,8 @@ use jose::key_file::{MAX_LEN, MAX_PASSWORD_LEN, is_encrypted};
 use oci_crypt::Certificate;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "pkcs11")]
+use super::tokens;
 use crate::advice::Advice;
 
 /// Reads the private keys of all files; one that is not understood is an error, and none is passed over in silence.
@@ -42,14 +47,26 @@ pub(crate) fn read_keys(named: &[OsString]) -> anyhow::Result<Keys> {
         }
         let KeyArgument { path, source } = KeyArgument::parse(argument, |path| path.exists())?;
         let shown = path.display();
-        let file = File::open(&path).and_then(|file| read_bounded(file, MAX_LEN));
+        let file = File::open(&path).and_then(|file| read_bounded(file, MAX_RING_LEN));
         let file = file.with_context(|| format!("can't read `{shown}`"))?;
+        #[cfg(feature = "pgp")]
+        if oci_crypt::is_pgp_key_file(&file) {
+            add_pgp(&mut keys, &path, &file, source)
+                .with_context(|| format!("`{shown}` is refused"))?;
+            continue;
+        }
+        #[cfg(feature = "pkcs11")]
+        if pkcs11::KeyFile::is_in(&file) {
+            tokens::add_key(&mut keys, &path, &file, source)
+                .with_context(|| format!("`{shown}` is refused"))?;
+            continue;
+        }
         if Certificate::is_in(&file) {
             keys.add_certificate(&file)
                 .with_context(|| format!("`{shown}` is refused"))?;
             continue;
         }
-        let password = password(&path, &file, source)?;
+        let password = password(&path, is_encrypted(&file), source)?;
         keys.add_private_key(&file, password.as_ref().map(|password| password.as_slice()))
             .with_context(|| format!("`{shown}` is refused"))?;
     }
@@ -57,6 +74,28 @@ pub(crate) fn read_keys(named: &[OsString]) -> anyhow::Result<Keys> {
     keys.check()
         .map_err(|error| Advice::usage(error.to_string(), advice).error())?;
     Ok(keys)
+}
+
+/// The OpenPGP secret keys of a ring. Keys of another password stay closed, and the warning says so.
+#[cfg(feature = "pgp")]
+fn add_pgp(
+    keys: &mut Keys,
+    path: &Path,
+    file: &[u8],
+    source: Option<Source>,
+) -> anyhow::Result<()> {
+    let ring = oci_crypt::PgpSecretRing::parse(file)?;
+    let password = password(path, ring.is_encrypted(), source)?;
+    let password = password.as_ref().map(|password| password.as_slice());
+    let (opener, closed) = ring.open(password)?;
+    for key in closed {
+        eprintln!(
+            "warning: the password of `{}` does not open its key {key}",
+            path.display()
+        );
+    }
+    keys.add_pgp(opener);
+    Ok(())
 }
 
 /// Name and bytes of a key that a key broker keeps, written as the key provider of Confidential Containers takes it.
@@ -80,10 +119,25 @@ pub(super) fn read_broker_key(text: &str) -> anyhow::Result<(&str, Secret)> {
     }
 }
 
+/// A private key file that may have a password: its path, its bytes and the password.
+pub(super) fn read_protected(
+    argument: &OsStr,
+) -> anyhow::Result<(PathBuf, Secret, Option<Secret>)> {
+    let KeyArgument { path, source } = KeyArgument::parse(argument, |path| path.exists())?;
+    let file = File::open(&path).and_then(|file| read_bounded(file, MAX_LEN));
+    let file = file.with_context(|| format!("can't read `{}`", path.display()))?;
+    let password = password(&path, is_encrypted(&file), source)?;
+    Ok((path, file, password))
+}
+
 /// The password of a file, where it needs one.
-fn password(path: &Path, file: &[u8], source: Option<Source>) -> anyhow::Result<Option<Secret>> {
+fn password(
+    path: &Path,
+    is_encrypted: bool,
+    source: Option<Source>,
+) -> anyhow::Result<Option<Secret>> {
     let shown = path.display();
-    match (is_encrypted(file), source) {
+    match (is_encrypted, source) {
         (false, None) => Ok(None),
         (false, Some(_)) => {
             eprintln!("warning: `{shown}` is not encrypted; its password was not used");
@@ -153,11 +207,11 @@ impl KeyArgument {
     }
 }
 
-type Secret = Zeroizing<Vec<u8>>;
+pub(super) type Secret = Zeroizing<Vec<u8>>;
 
 /// Where a password is.
 #[derive(PartialEq)]
-enum Source {
+pub(super) enum Source {
     Argument(Secret),
     File(PathBuf),
     Descriptor(u32),
@@ -183,7 +237,7 @@ impl Source {
         }
     }
 
-    fn read(self) -> anyhow::Result<Secret> {
+    pub(super) fn read(self) -> anyhow::Result<Secret> {
         let (shown, password) = match self {
             Self::Argument(password) => {
                 eprintln!(
@@ -246,6 +300,9 @@ fn read_bounded(from: impl Read, limit: usize) -> io::Result<Secret> {
     }
     Ok(buffer)
 }
+
+/// Longest file that is read: rings of OpenPGP keys hold what others signed, too.
+const MAX_RING_LEN: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

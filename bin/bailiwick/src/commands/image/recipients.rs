@@ -7,12 +7,13 @@ use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 use images::Recipients;
 use tlog::VerifierKey;
 
-use super::{keys::read_broker_key, providers};
+use super::{gpg::Gpg, keys::read_broker_key, providers, tokens};
 use crate::{advice::Advice, system::SystemClock};
 
 /// Those who may open the image. Key documents come in the order of the `bailiwick:` recipients.
 pub(super) fn read_recipients(
     named: &[String],
+    gpg: &Gpg,
     documents: &[PathBuf],
     pin: Option<RootPin>,
     ledger: Option<&VerifierKey>,
@@ -33,6 +34,11 @@ pub(super) fn read_recipients(
                     .add_certificate(&certificate)
                     .with_context(|| format!("`{file}` is refused"))?;
             }
+            #[cfg(feature = "pgp")]
+            Some(("pgp", named)) => recipients.add_pgp(gpg.recipient(named)?),
+            #[cfg(not(feature = "pgp"))]
+            Some(("pgp", named)) => return Err(gpg.unknown(named)),
+            Some(("pkcs11", file)) => tokens::add_recipient(&mut recipients, file)?,
             Some(("coco", key)) => {
                 let (name, file) = read_broker_key(key)?;
                 recipients
@@ -69,8 +75,8 @@ pub(super) fn read_recipients(
             _ => {
                 return Err(Advice::usage(
                     format!("`{recipient}` is no recipient"),
-                    "write `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `coco:keyid=URI::keypath=FILE`, \
-                     `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`",
+                    "write `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `pkcs11:PUBLIC-KEY-FILE`, `pkcs11:KEY.yaml`, `pgp:NAME`, `pgp:FILE`, \
+                     `coco:keyid=URI::keypath=FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`",
                 )
                 .error());
             }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use estate::Digest;
 use images::{
-    CertificateReport, ImageReport, LayerReport, Plan, RecipientReport, RecipientsEdit,
-    RecipientsEdited, Selector, edit_recipients,
+    CertificateReport, ImageReport, LayerReport, PgpHolderReport, Plan, RecipientReport,
+    RecipientsEdit, RecipientsEdited, Selector, edit_recipients,
 };
 use registry::{Options, Reference, open_source, open_target};
 use serde::Serialize;
@@ -53,7 +53,7 @@ enum RecipientsCommand {
     Remove {
         /// Where the image lies: `oci:DIR[:TAG]` or `docker://HOST/NAME[:TAG]`.
         image: Reference,
-        /// Who goes, as `recipients list` names them: `jwe`, `jwe#1`, `jwe:KEY-ID`, `provider:NAME`, `bailiwick:IMAGE-SET`.
+        /// Who goes, as `recipients list` names them: `jwe`, `jwe#1`, `jwe:KEY-ID`, `pgp:KEY-ID`, `provider:NAME`, `bailiwick:IMAGE-SET`.
         #[arg(required = true)]
         who: Vec<Selector>,
         #[command(flatten)]
@@ -112,7 +112,8 @@ fn edit(image: &Reference, who: Vec<Selector>, change: &ChangeArgs) -> anyhow::R
     };
     in_place(image)?;
     let options = change.registries.options();
-    let added = comes.then(|| change.recipients.read()).transpose()?;
+    let added = comes.then(|| change.recipients.read(&change.keys.gpg()));
+    let added = added.transpose()?;
     let wanted = RecipientsEdit {
         remove: who,
         add: added.as_ref(),
@@ -282,7 +283,9 @@ fn scheme_of(recipient: &RecipientReport) -> String {
     match recipient {
         RecipientReport::Jwe { .. } => "jwe".to_owned(),
         RecipientReport::Bailiwick { .. } => "bailiwick".to_owned(),
+        RecipientReport::Pgp { .. } => "pgp".to_owned(),
         RecipientReport::Pkcs7 { .. } => "pkcs7".to_owned(),
+        RecipientReport::Pkcs11 { .. } => "pkcs11".to_owned(),
         RecipientReport::Other { name } | RecipientReport::ConfidentialContainers { name, .. } => {
             match name.strip_prefix("provider.") {
                 Some(provider) => format!("provider:{provider}"),
@@ -320,6 +323,17 @@ pub(super) fn words(recipient: &RecipientReport) -> String {
             image.escape_debug(),
             suite.escape_debug()
         ),
+        RecipientReport::Pgp { holders } if holders.is_empty() => {
+            "a packet that can't be read (pgp)".to_owned()
+        }
+        RecipientReport::Pgp { holders } => {
+            let holders = holders.iter().map(|holder| match holder {
+                PgpHolderReport::Key(id) => format!("holder of key {id} (pgp)"),
+                PgpHolderReport::Hidden => "holder of a key that is not told (pgp)".to_owned(),
+                PgpHolderReport::Password => "whoever knows a password (pgp)".to_owned(),
+            });
+            holders.collect::<Vec<_>>().join(", ")
+        }
         RecipientReport::Pkcs7 { certificates } if certificates.is_empty() => {
             "a packet that can't be read (pkcs7)".to_owned()
         }
@@ -330,6 +344,22 @@ pub(super) fn words(recipient: &RecipientReport) -> String {
                     let (issuer, serial) = (issuer.escape_debug(), serial.escape_debug());
                     format!("holder of certificate {serial} of `{issuer}` (pkcs7)")
                 });
+            holders.collect::<Vec<_>>().join(", ")
+        }
+        RecipientReport::Pkcs11 { keys } if keys.is_empty() => {
+            "a packet that can't be read (pkcs11)".to_owned()
+        }
+        RecipientReport::Pkcs11 { keys } => {
+            let holders = keys.iter().map(|key| {
+                let unbound = match key.has_room_for_binding {
+                    true => "",
+                    false => ", not bound: no room",
+                };
+                format!(
+                    "holder of an RSA-{} key in a module ({}{unbound}; pkcs11)",
+                    key.bits, key.hash
+                )
+            });
             holders.collect::<Vec<_>>().join(", ")
         }
         RecipientReport::ConfidentialContainers { key, keeper, .. } => format!(

@@ -99,7 +99,7 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
     rewrite.check()?;
     let registries = rewrite.registries.options();
     let keyring = rewrite.keys.required(KEYLESS)?;
-    let recipients = rewrite.recipients.read()?;
+    let recipients = rewrite.recipients.read(&rewrite.keys.gpg())?;
     let options = RekeyOptions {
         openers: keyring.openers(),
         platforms: args.platforms.clone(),
@@ -139,7 +139,7 @@ pub(super) fn rebind(args: &RebindArgs) -> anyhow::Result<()> {
     rewrite.check()?;
     let registries = rewrite.registries.options();
     let keyring = rewrite.keys.required(KEYLESS)?;
-    let recipients = rewrite.recipients.read()?;
+    let recipients = rewrite.recipients.read(&rewrite.keys.gpg())?;
     let from = open_source(&rewrite.source, &registries)?;
     let done = if rewrite.dry_run {
         preview_rebind(from.as_ref(), &keyring.openers(), &recipients)?

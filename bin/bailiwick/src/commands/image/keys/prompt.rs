@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Secret;
 
 /// Asks on the terminal; `None` where stdin is none.
-pub(super) fn ask(question: &str) -> io::Result<Option<Secret>> {
+pub(in super::super) fn ask(question: &str) -> io::Result<Option<Secret>> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Ok(None);
