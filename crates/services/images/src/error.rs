@@ -158,6 +158,15 @@ pub enum ImageError {
     /// Fault: the caller.
     #[error("no recipient is named")]
     NoRecipient,
+    /// Fault: the caller; a statement speaks of an image by its configuration, and this one does not say what it holds.
+    #[error("nothing can be stated of it: its configuration describes no file system")]
+    NotStatable,
+    /// Fault: the caller, or this machine.
+    #[error("no statement can be made of the image")]
+    Statement {
+        /// Why not.
+        source: crate::statement::StatementError,
+    },
     /// Fault: this machine.
     #[error("the system has no randomness")]
     NoRandomness,
@@ -253,6 +262,8 @@ impl ImageError {
             Self::MediaType { .. }
             | Self::NothingToEncrypt
             | Self::NoRecipient
+            | Self::NotStatable
+            | Self::Statement { .. }
             | Self::NoSuchLayer { .. }
             | Self::NoSuchPlatform { .. }
             | Self::LastRecipient { .. }

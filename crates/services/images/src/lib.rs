@@ -24,9 +24,13 @@ mod progress;
 mod rebind;
 mod recipients;
 mod recipients_edit;
+mod referrers;
 mod rekey;
 mod select;
 mod services;
+mod signed;
+mod statement;
+mod statement_carry;
 mod suspects;
 mod tree;
 mod verify;
@@ -52,8 +56,15 @@ pub use progress::{Progress, Silent};
 pub use rebind::{Moved, Rebound, preview_rebind, rebind};
 pub use recipients::{Keys, RecipientError, Recipients, opener_of_key_files};
 pub use recipients_edit::{Plan, RecipientsEdit, RecipientsEdited, edit_recipients};
+pub use referrers::{About, Referrer, Unusable, subject_of};
 pub use rekey::{RekeyOptions, Rekeyed, preview_rekey, rekey};
 pub use select::{LayerChoice, Platform, PlatformError};
 pub use services::{ServiceKey, ServiceOpener};
+pub use signed::{
+    Document, NamedKey, Refusal, Refused, Signature, SignedBy, SignedError, SignedImage,
+    verify_signed,
+};
+pub use statement::{ImageStatement, StatementError};
+pub use statement_carry::{Signed, Signing, carry_statements, sign};
 pub use suspects::{SuspectPlace, SuspectReason, SuspectReport};
 pub use verify::{Extent, Verification, VerifiedImage, VerifiedLayer, VerifyOptions, verify};

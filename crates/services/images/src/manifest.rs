@@ -88,6 +88,11 @@ impl Manifest {
         })
     }
 
+    /// Its media type as it was read.
+    pub(crate) fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
     /// Whether `entry` lists it as a builder's attestation beside the image, and nothing in it is a file system. An
     /// entry for a real platform is an image, whatever its layers call themselves: it would be run.
     pub(crate) fn is_attestation(&self, entry: &Descriptor) -> Result<bool, ImageError> {

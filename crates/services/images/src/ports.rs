@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Kind;
 use crate::manifest::RawManifest;
+use crate::referrers::{About, Referrer};
 
 /// Where an image is read from.
 ///
@@ -31,6 +32,24 @@ pub trait ImageSource: Sync {
     /// # Errors
     /// When there is no such blob, or it can't be opened.
     fn blob(&self, id: &BlobId) -> Result<Box<dyn BlobReader + '_>, PortError>;
+
+    /// The documents beside the image that speak of it, as a list says that they do; places without such lists have none.
+    ///
+    /// # Errors
+    /// When there may be some and the list can't be read.
+    fn referrers(&self, about: About) -> Result<Vec<Referrer>, PortError> {
+        let _ = about;
+        Ok(Vec::new())
+    }
+
+    /// The manifest that a tag in the same place stands for; `None` when there is no such tag.
+    ///
+    /// # Errors
+    /// When there may be one and it can't be read.
+    fn tagged(&self, tag: &str) -> Result<Option<RawManifest>, PortError> {
+        let _ = tag;
+        Ok(None)
+    }
 }
 
 /// Where an image is written to. Nothing is visible under its final name before [`ImageTarget::publish`] returns.
@@ -58,7 +77,27 @@ pub trait ImageTarget: Sync {
     /// # Errors
     /// When the target refuses; the name then stands for what it stood for before.
     fn publish(&self, root: &RawManifest) -> Result<(), PortError>;
+
+    /// Adds a document that speaks of something, so that [`ImageSource::referrers`] finds it; what it speaks of and the
+    /// blobs of the document were written before, and [`ImageTarget::publish`] follows. Doing so twice does it once.
+    ///
+    /// # Errors
+    /// When the place keeps no such documents, or does not take this one.
+    fn attach(
+        &self,
+        about: About,
+        document: &RawManifest,
+        artifact_type: &str,
+    ) -> Result<(), PortError> {
+        let _ = (about, document, artifact_type);
+        Err(PortError::new(Kind::Failed, NoDocuments))
+    }
 }
+
+/// The place keeps no documents beside images. Fault: whoever chose the place.
+#[derive(Debug, thiserror::Error)]
+#[error("no statements can be put there")]
+struct NoDocuments;
 
 /// A blob on its way in.
 pub trait BlobReader: Send {
