@@ -9,6 +9,7 @@
 //! | Go's ocicrypt | `real::skopeo::gos_ocicrypt_opens_each_layer_and_refuses_a_changed_one` |
 //! | … every `alg` for every kind of key, both ways; every container of keys | `real::interop_keys` |
 //! | skopeo and Go's ocicrypt on `pkcs7:`, both ways | `real::interop_pkcs7` |
+//! | GnuPG, skopeo and Go's ocicrypt on `pgp:`, both ways | `real::interop_pgp` |
 //! | Go's ocicrypt and we, over one key provider (program, gRPC, TLS); Go asks us as one | `real::interop_provider` |
 //! | go-spiffe fetches and verifies SVIDs from our agent; Go's x509 reads the facts | `real::spiffe::go_spiffe_in_a_container_verifies_its_identities_and_reads_the_facts`, `spiffe-id::go_judge` |
 //! | `sumdb/note` and `tlog` on checkpoint, inclusion, receipt, tiles | `real::ledger::go_verifies_checkpoint_inclusion_receipt_and_tiles_of_a_live_server`, `tlog::go_judge` |
@@ -43,6 +44,7 @@
 mod decoder;
 mod hpke;
 mod interop_keys;
+mod interop_pgp;
 mod interop_pkcs7;
 mod interop_provider;
 mod kill;
