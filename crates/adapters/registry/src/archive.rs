@@ -15,11 +15,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use estate::Digest;
-use images::{BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest};
+use images::{
+    About, BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest, Referrer,
+};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::RegistryError;
-use crate::layout::{BLOBS, INDEX, LayoutIndex, MARKER, is_marker};
+use crate::layout::{BLOBS, INDEX, LayoutIndex, MARKER, find_documents, is_marker};
 use crate::reference::{ArchiveReference, LayoutTag};
 use tar::{Entry, Extent, TarIndex};
 
@@ -175,6 +177,21 @@ impl ImageSource for ArchiveSource {
     fn blob(&self, id: &BlobId) -> Result<Box<dyn BlobReader + '_>, PortError> {
         let extent = blob(&self.archive, id)?;
         Ok(Box::new(self.archive.reader(extent)))
+    }
+
+    fn referrers(&self, about: About) -> Result<Vec<Referrer>, PortError> {
+        let index = self.archive.layout_index()?;
+        Ok(find_documents(&index, about, |id| {
+            manifest(&self.archive, id, "")
+        }))
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<RawManifest>, PortError> {
+        match self.archive.layout_index()?.find(Some(tag)) {
+            Ok(entry) => Ok(Some(manifest(&self.archive, entry.id, &entry.media_type)?)),
+            Err(RegistryError::NoSuchImage(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

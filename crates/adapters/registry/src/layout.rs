@@ -1,10 +1,12 @@
 //! OCI image layouts in a directory.
 
 mod index;
+mod referrers;
 mod staging;
 mod target;
 
-pub(crate) use index::LayoutIndex;
+pub(crate) use index::{Attached, LayoutIndex};
+pub(crate) use referrers::{attached, find as find_documents};
 pub(crate) use staging::{Staging, lock_directory};
 pub use target::LayoutTarget;
 pub(crate) use target::{sync_directory, write_durably};
@@ -14,7 +16,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use estate::Digest;
-use images::{BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest};
+use images::{
+    About, BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest, Referrer,
+};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -68,6 +72,26 @@ impl ImageSource for LayoutSource {
             id: *id,
             left: size,
         }))
+    }
+
+    fn referrers(&self, about: About) -> Result<Vec<Referrer>, PortError> {
+        let index = LayoutIndex::read(&self.directory)?;
+        Ok(find_documents(&index, about, |id| {
+            read_manifest(&self.directory, id, "")
+        }))
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<RawManifest>, PortError> {
+        let index = LayoutIndex::read(&self.directory)?;
+        match index.find(Some(tag)) {
+            Ok(entry) => Ok(Some(read_manifest(
+                &self.directory,
+                entry.id,
+                &entry.media_type,
+            )?)),
+            Err(RegistryError::NoSuchImage(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod credentials;
 mod download;
 mod feed;
+mod referrers;
 mod retry;
 mod source;
 mod target;

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use estate::Digest;
-use images::{BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
+use images::{About, BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
 
 use super::tar::{Entry, Extent, directory_header, end_of_archive, file_header, padding};
 use super::{Archive, blob_name};
 use crate::error::RegistryError;
 use crate::layout::{
-    BLOBS, INDEX, LayoutIndex, MARKER, Staging, lock_directory, marker_bytes, sync_directory,
-    write_durably,
+    Attached, BLOBS, INDEX, LayoutIndex, MARKER, Staging, attached, lock_directory, marker_bytes,
+    sync_directory, write_durably,
 };
 use crate::reference::{ArchiveReference, LayoutTag};
 
@@ -27,6 +27,7 @@ pub struct ArchiveTarget {
     directory: PathBuf,
     tag: Option<LayoutTag>,
     staged: Mutex<BTreeMap<String, PathBuf>>,
+    attached: Mutex<Vec<Attached>>,
 }
 
 impl ArchiveTarget {
@@ -47,6 +48,7 @@ impl ArchiveTarget {
             directory,
             tag: reference.tag().cloned(),
             staged: Mutex::default(),
+            attached: Mutex::default(),
         })
     }
 
@@ -95,13 +97,19 @@ impl ArchiveTarget {
             Some(former) => former.layout_index()?,
             None => LayoutIndex::empty().map_err(malformed)?,
         };
-        index
-            .replace(self.tag.as_ref().map(LayoutTag::as_str), root)
-            .map_err(malformed)?;
+        let tag = self.tag.as_ref().map(LayoutTag::as_str);
+        let stays = index.lists(&root.id().digest);
+        index.replace(tag, root).map_err(malformed)?;
+        let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        for document in attached.iter() {
+            index.attach(tag, document).map_err(malformed)?;
+        }
+        drop(attached);
         let list = index.to_bytes().map_err(malformed)?;
         let marker = marker_bytes().map_err(malformed)?;
-        // Which blobs belong to which image is not known here: with other images, all former ones stay.
-        let former = former.filter(|_| index.len() > 1);
+        // Which blobs belong to which image is not known here: with other images, all former ones stay; and so they do
+        // where the image itself was there before and only got a document beside it.
+        let former = former.filter(|_| index.len() > 1 || stays);
         self.write_all(file, former, &[(MARKER, &marker), (INDEX, &list)])
             .map_err(RegistryError::disk(&self.path, "written"))
     }
@@ -198,6 +206,20 @@ impl ImageTarget for ArchiveTarget {
 
     fn publish(&self, root: &RawManifest) -> Result<(), PortError> {
         Ok(self.commit(root)?)
+    }
+
+    fn attach(
+        &self,
+        about: About,
+        document: &RawManifest,
+        artifact_type: &str,
+    ) -> Result<(), PortError> {
+        if let Some(document_entry) = attached(about, document, artifact_type) {
+            self.stage_bytes(&document.bytes)?;
+            let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+            attached.push(document_entry);
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use estate::Digest;
-use images::{BlobId, RawManifest, RawObject};
+use images::{BlobId, RawManifest, RawObject, Referrer};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,7 +65,10 @@ impl LayoutIndex {
             .entries
             .iter()
             .filter_map(|raw| Parsed::of(raw).ok())
-            .filter(|entry| tag.is_none() || entry.name() == tag);
+            .filter(|entry| match tag {
+                None => !entry.is_document(),
+                Some(_) => entry.name() == tag,
+            });
         let first = found
             .next()
             .ok_or_else(|| RegistryError::NoSuchImage(tag.unwrap_or("in that place").to_owned()))?;
@@ -93,17 +96,97 @@ impl LayoutIndex {
             media_type: root.media_type.clone(),
             digest: id.digest,
             size: id.size,
-            annotations: tag.map(Name::from_tag),
+            artifact_type: None,
+            annotations: tag.map(Annotations::of_image),
         })?;
-        self.entries
-            .retain(|raw| Parsed::of(raw).is_ok_and(|former| former.name() != tag));
+        let mut stays = false;
+        self.entries.retain(|raw| {
+            let former = Parsed::of(raw).ok();
+            let replaced = former.filter(|former| !former.is_document() && former.name() == tag);
+            stays |= replaced
+                .as_ref()
+                .is_some_and(|former| former.digest == id.digest);
+            replaced.is_none()
+        });
+        if !stays {
+            // What spoke of the former image under this name goes with it.
+            self.entries
+                .retain(|raw| Parsed::of(raw).is_ok_and(|other| !other.accompanies(tag)));
+        }
         self.entries.push(entry);
         Ok(())
     }
 
+    /// Lists a document that speaks of a manifest beside the image under `tag`.
+    pub(crate) fn attach(
+        &mut self,
+        tag: Option<&str>,
+        attached: &Attached,
+    ) -> Result<(), serde_json::Error> {
+        let listed = |raw: &Box<RawValue>| {
+            Parsed::of(raw)
+                .is_ok_and(|other| other.digest == attached.id.digest && other.accompanies(tag))
+        };
+        if self.entries.iter().any(listed) {
+            return Ok(());
+        }
+        if self.entries.len() >= ENTRY_LIMIT {
+            return Err(serde_json::Error::custom("too many documents"));
+        }
+        let Attached {
+            media_type,
+            id,
+            artifact_type,
+            subject,
+        } = attached;
+        let annotations = subject.map(|subject| Annotations {
+            subject: Some(subject),
+            beside: Some(tag.unwrap_or_default().to_owned()),
+            ..Annotations::default()
+        });
+        self.entries.push(serde_json::value::to_raw_value(&Parsed {
+            media_type: media_type.clone(),
+            digest: id.digest,
+            size: id.size,
+            artifact_type: Some(artifact_type.clone()),
+            annotations,
+        })?);
+        Ok(())
+    }
+
+    /// Entries that may be documents beside an image, with the subject where the entry tells it.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = (Referrer, Option<Digest>)> {
+        let entries = self.entries.iter().filter_map(|raw| Parsed::of(raw).ok());
+        entries.filter(|entry| entry.name().is_none()).map(|entry| {
+            let subject = entry
+                .annotations
+                .and_then(|annotations| annotations.subject);
+            let id = BlobId {
+                digest: entry.digest,
+                size: entry.size,
+            };
+            let artifact_type = entry.artifact_type;
+            (Referrer { id, artifact_type }, subject)
+        })
+    }
+
+    /// Whether a manifest is listed, under whatever name.
+    pub(crate) fn lists(&self, digest: &Digest) -> bool {
+        let entries = self.entries.iter().filter_map(|raw| Parsed::of(raw).ok());
+        entries.into_iter().any(|entry| entry.digest == *digest)
+    }
+
+    /// An index that lists documents for a registry that keeps no list of its own.
+    pub(crate) fn for_registry() -> Result<Self, serde_json::Error> {
+        let mut index = Self::empty()?;
+        index.members.set("mediaType", &images::media::OCI_INDEX)?;
+        Ok(index)
+    }
+
     /// How many images it lists.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        let entries = self.entries.iter().filter_map(|raw| Parsed::of(raw).ok());
+        entries.filter(|entry| !entry.is_document()).count()
     }
 
     /// The file's content.
@@ -121,7 +204,19 @@ struct Parsed {
     digest: Digest,
     size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    annotations: Option<Name>,
+    artifact_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    annotations: Option<Annotations>,
+}
+
+/// A document that is listed.
+#[derive(Debug, Clone)]
+pub(crate) struct Attached {
+    pub(crate) media_type: String,
+    pub(crate) id: BlobId,
+    pub(crate) artifact_type: String,
+    /// The manifest that it speaks of; `None` where the list itself is about one.
+    pub(crate) subject: Option<Digest>,
 }
 
 impl Parsed {
@@ -137,18 +232,55 @@ impl Parsed {
     fn name(&self) -> Option<&str> {
         self.annotations.as_ref()?.tag.as_deref()
     }
+
+    /// Whether it is one of the documents that we list: no image, though it has no name.
+    fn is_document(&self) -> bool {
+        self.name().is_none()
+            && self
+                .annotations
+                .as_ref()
+                .is_some_and(|own| own.beside.is_some())
+    }
+
+    /// Whether it is such a document beside the image under `tag`.
+    fn accompanies(&self, tag: Option<&str>) -> bool {
+        let beside = self
+            .annotations
+            .as_ref()
+            .and_then(|own| own.beside.as_deref());
+        self.name().is_none() && beside == Some(tag.unwrap_or_default())
+    }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Name {
-    #[serde(rename = "org.opencontainers.image.ref.name", default)]
+#[derive(Default, Serialize, Deserialize)]
+struct Annotations {
+    #[serde(
+        rename = "org.opencontainers.image.ref.name",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     tag: Option<String>,
+    /// The manifest that a document speaks of, so that nobody has to read it to know.
+    #[serde(
+        rename = "dev.bailiwick.subject",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    subject: Option<Digest>,
+    /// The name of the image that a document lies beside; empty for the image without a name.
+    #[serde(
+        rename = "dev.bailiwick.beside",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    beside: Option<String>,
 }
 
-impl Name {
-    fn from_tag(tag: &str) -> Self {
+impl Annotations {
+    fn of_image(tag: &str) -> Self {
         Self {
             tag: Some(tag.to_owned()),
+            ..Self::default()
         }
     }
 }

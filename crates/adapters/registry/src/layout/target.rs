@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use estate::Digest;
-use images::{BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
+use images::{About, BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
 
-use super::index::LayoutIndex;
+use super::index::{Attached, LayoutIndex};
+use super::referrers::attached;
 use super::staging::{Staging, lock_directory};
 use super::{BLOBS, INDEX, MARKER, blob_path, check_layout, marker_bytes, open_blobs, open_plain};
 use crate::error::RegistryError;
@@ -23,6 +24,7 @@ pub struct LayoutTarget {
     tag: Option<LayoutTag>,
     made: bool,
     staged: Mutex<Vec<Staged>>,
+    attached: Mutex<Vec<Attached>>,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,7 @@ impl LayoutTarget {
             tag: reference.tag().cloned(),
             made,
             staged: Mutex::default(),
+            attached: Mutex::default(),
         };
         if !is_empty(&target.directory)? {
             check_layout(&target.directory)?;
@@ -120,9 +123,12 @@ impl LayoutTarget {
         } else {
             LayoutIndex::empty().map_err(malformed(&path))?
         };
-        index
-            .replace(self.tag.as_ref().map(LayoutTag::as_str), root)
-            .map_err(malformed(&path))?;
+        let tag = self.tag.as_ref().map(LayoutTag::as_str);
+        index.replace(tag, root).map_err(malformed(&path))?;
+        let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        for document in attached.iter() {
+            index.attach(tag, document).map_err(malformed(&path))?;
+        }
         let bytes = index.to_bytes().map_err(malformed(&path))?;
         self.replace(&path, &bytes)
     }
@@ -157,6 +163,20 @@ impl ImageTarget for LayoutTarget {
 
     fn publish(&self, root: &RawManifest) -> Result<(), PortError> {
         Ok(self.commit(root)?)
+    }
+
+    fn attach(
+        &self,
+        about: About,
+        document: &RawManifest,
+        artifact_type: &str,
+    ) -> Result<(), PortError> {
+        if let Some(document_entry) = attached(about, document, artifact_type) {
+            self.stage_bytes(&document.bytes)?;
+            let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+            attached.push(document_entry);
+        }
+        Ok(())
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use images::{BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest, media};
+use images::{
+    About, BlobId, BlobReader, ImageSource, MANIFEST_LIMIT, PortError, RawManifest, Referrer, media,
+};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::Options;
 use super::client::Client;
 use super::download::Download;
+use super::referrers;
 use super::thread::NetworkThread;
 use crate::error::RegistryError;
 use crate::reference::{RemoteReference, Version};
@@ -54,9 +57,32 @@ impl ImageSource for RemoteSource {
     fn blob(&self, id: &BlobId) -> Result<Box<dyn BlobReader + '_>, PortError> {
         Ok(Box::new(Download::begin(&self.thread, &self.client, *id)))
     }
+
+    fn referrers(&self, about: About) -> Result<Vec<Referrer>, PortError> {
+        let client = Arc::clone(&self.client);
+        let listed = self
+            .thread
+            .run(async move { referrers::list(&client, about).await });
+        Ok(listed?)
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<RawManifest>, PortError> {
+        let version = Version::Tag(
+            tag.parse()
+                .map_err(|_| self.client.protocol("a tag can't be made"))?,
+        );
+        match self.fetch(version) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(RegistryError::NoSuchImage(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
-async fn manifest(client: &Client, version: &Version) -> Result<RawManifest, RegistryError> {
+pub(super) async fn manifest(
+    client: &Client,
+    version: &Version,
+) -> Result<RawManifest, RegistryError> {
     let url = client.url(&format!("manifests/{version}"))?;
     let answer = client
         .send(&url, |http| {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use images::{BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
-use reqwest::StatusCode;
+use images::{About, BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Response, StatusCode};
 
 use super::Options;
 use super::client::Client;
+use super::referrers;
 use super::thread::NetworkThread;
 use super::upload::{Upload, cancel, location, same_digest};
 use crate::error::RegistryError;
@@ -58,7 +59,7 @@ impl RemoteTarget {
         let client = Arc::clone(&self.client);
         let manifest = manifest.clone();
         self.thread
-            .run(async move { put(&client, &version, &manifest).await })
+            .run(async move { put(&client, &version, &manifest).await.map(drop) })
     }
 }
 
@@ -86,6 +87,20 @@ impl ImageTarget for RemoteTarget {
 
     fn publish(&self, root: &RawManifest) -> Result<(), PortError> {
         Ok(self.put(self.tag.clone(), root)?)
+    }
+
+    fn attach(
+        &self,
+        about: About,
+        document: &RawManifest,
+        artifact_type: &str,
+    ) -> Result<(), PortError> {
+        let client = Arc::clone(&self.client);
+        let (document, artifact_type) = (document.clone(), artifact_type.to_owned());
+        let attached = self
+            .thread
+            .run(async move { referrers::attach(&client, about, &document, artifact_type).await });
+        Ok(attached?)
     }
 }
 
@@ -132,11 +147,11 @@ pub(super) async fn lies_there(client: &Client, id: BlobId) -> Result<bool, Regi
     }
 }
 
-async fn put(
+pub(super) async fn put(
     client: &Client,
     version: &Version,
     manifest: &RawManifest,
-) -> Result<(), RegistryError> {
+) -> Result<Response, RegistryError> {
     let url = client.url(&format!("manifests/{version}"))?;
     let answer = client
         .send(&url, |http| {
@@ -151,5 +166,6 @@ async fn put(
     ) {
         return Err(client.failure(answer).await);
     }
-    same_digest(&answer, manifest.id().digest)
+    same_digest(&answer, manifest.id().digest)?;
+    Ok(answer)
 }
