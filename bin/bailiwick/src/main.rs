@@ -171,6 +171,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<images::ImageError>() {
             return error.kind().exit_code();
         }
+        if let Some(error) = cause.downcast_ref::<images::SignedError>() {
+            return error.kind().exit_code();
+        }
         if let Some(error) = cause.downcast_ref::<images::RecipientError>() {
             return error.kind().exit_code();
         }

@@ -232,3 +232,54 @@ fn what_is_not_encrypted_is_said_and_what_is_not_there_is_refused() {
         (0, 0)
     );
 }
+
+#[test]
+fn a_signed_image_stays_signed_and_old_ones_fall_below_the_floor() {
+    let desk = Desk::new();
+    for name in ["release", "stranger"] {
+        let key = dsse::SigningKey::generate_p256().unwrap();
+        fs::write(desk.path(&format!("{name}.pem")), &*key.to_pem().unwrap()).unwrap();
+        let public = key.verifying_key().to_pem();
+        fs::write(desk.path(&format!("{name}.pub.pem")), public).unwrap();
+    }
+    let unsigned = desk.image("verify @plain:1 --signed-by $release.pub.pem");
+    assert!(
+        unsigned.status == 4 && unsigned.stderr.contains("no image statement"),
+        "{unsigned:?}"
+    );
+    let signed = desk.image(
+        "encrypt @plain:1 @signed:1 --to jwe:$ann.pub --sign $release.pem --statement-version 7",
+    );
+    assert_eq!(signed.status, 0, "{signed:?}");
+    let added = desk.image("recipients add @signed:1 --to jwe:$bob.pub --key $ann.key");
+    assert_eq!(added.status, 0, "{added:?}");
+    let verified = desk.image(
+        "verify @signed:1 --key $bob.key --signed-by $stranger.pub.pem --signed-by $release.pub.pem --min-version 7 --output json",
+    );
+    assert_eq!(verified.status, 0, "{verified:?}");
+    let statement = &json(&verified)["signed"][0];
+    assert_eq!(statement["signed"]["version"], 7);
+    assert!(
+        statement["key"]
+            .as_str()
+            .unwrap()
+            .ends_with("release.pub.pem")
+    );
+    let old = desk.image("verify @signed:1 --signed-by $release.pub.pem --min-version 8");
+    assert!(old.status == 4 && old.stderr.contains("below 8"), "{old:?}");
+    let stranger = desk.image("verify @signed:1 --signed-by $stranger.pub.pem");
+    assert!(
+        stranger.status == 4 && stranger.stderr.contains("none of the named keys"),
+        "{stranger:?}"
+    );
+    // Nothing under the name when the statement can't be made.
+    let past = "--sign $release.pem --expires 2020-01-01T00:00:00Z";
+    let never = desk.image(&format!(
+        "encrypt @plain:1 @never:1 --to jwe:$ann.pub {past}"
+    ));
+    assert_eq!(never.status, 2, "{never:?}");
+    assert!(!Path::new(&desk.path("never")).exists());
+    let nothing =
+        desk.image("encrypt @plain:1 @never:1 --to jwe:$ann.pub --expires 2099-01-01T00:00:00Z");
+    assert_eq!(nothing.status, 2, "{nothing:?}");
+}

@@ -24,6 +24,7 @@ use crate::recipients::Recipients;
 use crate::recipients_edit::Nowhere;
 use crate::select::{LayerChoice, Platform};
 use crate::services::not_sealed;
+use crate::statement_carry::Signing;
 use crate::walk::{Checked, Walk, Work};
 
 /// What was written.
@@ -50,6 +51,8 @@ pub struct EncryptOptions<'a> {
     pub platforms: Vec<Platform>,
     /// Keys of layers that are encrypted already: these are kept, and get the new recipients.
     pub openers: Vec<&'a dyn PacketOpener>,
+    /// What is stated of the images under their new name; nothing is published when it can't be.
+    pub signing: Option<&'a Signing<'a>>,
 }
 
 /// What would be written.
@@ -226,6 +229,10 @@ impl Work for Encryption<'_> {
 
     fn nothing(&self) -> ImageError {
         ImageError::NothingToEncrypt
+    }
+
+    fn signing(&self) -> Option<&Signing<'_>> {
+        self.options.signing
     }
 }
 

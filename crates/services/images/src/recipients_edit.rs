@@ -10,6 +10,7 @@ use crate::manifest::{Descriptor, Manifest, RawManifest};
 use crate::packets::{self, Selector};
 use crate::ports::{BlobId, BlobWriter, ImageSource, ImageTarget, PortError};
 use crate::recipients::Recipients;
+use crate::statement_carry::{Following, Published};
 use crate::tree::{Role, Tree};
 
 /// Whether something is done, or only shown.
@@ -79,7 +80,18 @@ pub fn edit_recipients(
     tree.rebuild(&Nowhere, &mut |manifest, role| editing.one(manifest, role))?;
     editing.check()?;
     editing.begin();
-    let root = tree.rebuild(target, &mut |manifest, role| editing.one(manifest, role))?;
+    let mut following = Following::default();
+    let root = tree.rebuild(target, &mut |manifest, role| {
+        let (former, stays) = (manifest.id.digest, Published::as_it_is(&manifest));
+        let new = editing.one(manifest, role)?;
+        if role == Role::Image {
+            following.add(former, stays.or(new.as_ref()), None);
+        }
+        Ok(new)
+    })?;
+    if plan == Plan::Do {
+        following.arrive(source, target, &root, None)?;
+    }
     if source.root().map_err(ImageError::Source)? != tree.root {
         return Err(ImageError::ChangedMeanwhile);
     }

@@ -9,6 +9,7 @@ use crate::manifest::{Manifest, RawManifest};
 use crate::pipeline::Run;
 use crate::ports::{ImageSource, ImageTarget};
 use crate::select::Platform;
+use crate::statement_carry::{Following, Published, Signing, Statable};
 use crate::tree::{Role, Tree};
 
 /// What is done to each manifest.
@@ -26,6 +27,11 @@ pub(crate) trait Work {
 
     /// What is wrong when no manifest had a layer to work on.
     fn nothing(&self) -> ImageError;
+
+    /// What is said of the images under their new manifests, beside what was said before.
+    fn signing(&self) -> Option<&Signing<'_>> {
+        None
+    }
 }
 
 /// What was found in one manifest, or in all of them.
@@ -66,13 +72,15 @@ impl Walk<'_> {
         let total = self.check(&tree, work)?;
         self.run.progress.started(total.bytes);
         let mut copied = 0;
+        let mut following = Following::default();
         let root = tree.rebuild(self.target, &mut |manifest, role| match role {
-            Role::Image => self.convert(work, manifest).map(Some),
+            Role::Image => self.convert(work, manifest, &mut following).map(Some),
             Role::Beside => {
                 copied += 1;
                 self.copy_blobs(&manifest).map(|()| None)
             }
         })?;
+        following.arrive(self.source, self.target, &root, work.signing())?;
         self.target.publish(&root).map_err(ImageError::Target)?;
         Ok(Written {
             root: root.id().digest,
@@ -106,10 +114,21 @@ impl Walk<'_> {
         Ok(total)
     }
 
-    fn convert(&self, work: &dyn Work, manifest: Manifest) -> Result<RawManifest, ImageError> {
+    fn convert(
+        &self,
+        work: &dyn Work,
+        manifest: Manifest,
+        following: &mut Following,
+    ) -> Result<RawManifest, ImageError> {
         let config = Config::fetch(self.source, &manifest)?;
+        let (from, identity) = (manifest.id.digest, manifest.config.id.digest);
+        let signing = work.signing();
+        let statable = signing.map(|_| Statable::of(&manifest, &config));
+        let statable = statable.transpose()?;
         copy::bytes(self.target, &config.bytes)?;
-        work.convert(&self.run, manifest, &config)
+        let new = work.convert(&self.run, manifest, &config)?;
+        following.add(from, Published::new(&new, identity), statable);
+        Ok(new)
     }
 
     fn copy_blobs(&self, manifest: &Manifest) -> Result<(), ImageError> {

@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use images::{DecryptOptions, Extent, Platform, Unbound, Verification, VerifyOptions};
+use images::{
+    DecryptOptions, Extent, Platform, SignedImage, Unbound, Verification, VerifyOptions,
+};
 use registry::{Reference, open_source};
 use serde::Serialize;
 
 use super::args::{KeyArgs, OutputArgs};
+use super::signed_by::{self, SignedByArgs};
 use super::{RegistryArgs, progress};
 
 /// Reads all of an image and looks for anything wrong. Nothing is written.
@@ -15,7 +18,7 @@ use super::{RegistryArgs, progress};
 /// With a key: bindings, digests, sizes, HMACs and contents. Without one: digests and sizes, and the contents of
 /// readable layers.
 ///
-/// Example: bailiwick image verify docker://registry.example/app:1 --key private.pem
+/// Example: bailiwick image verify docker://registry.example/app:1 --key private.pem --signed-by release.pub
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// Where the image lies: `oci:DIR[:TAG]` or `docker://HOST/NAME[:TAG|@DIGEST]`.
@@ -29,6 +32,8 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     require_binding: bool,
     #[command(flatten)]
+    signed_by: SignedByArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     registries: RegistryArgs,
@@ -40,12 +45,16 @@ pub(super) struct VerifyArgs {
 struct Found<'a> {
     #[serde(flatten)]
     verification: &'a Verification,
+    /// Who signed which image; empty when nobody was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signed: Vec<SignedImage>,
     /// What nobody could check, in words.
     unchecked: Vec<&'static str>,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
+    let wanted = args.signed_by.read()?;
     let from = open_source(&args.source, &args.registries.options())?;
     let keyring = args.keys.read()?;
     let options = VerifyOptions {
@@ -62,7 +71,12 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let bar = progress("verifying");
     let verification = images::verify(from.as_ref(), &options, bar.as_ref())?;
     drop(bar);
+    let signed = match &wanted {
+        Some(wanted) => signed_by::check(from.as_ref(), &verification, wanted)?,
+        None => Vec::new(),
+    };
     let found = Found {
+        signed,
         unchecked: unchecked(&verification),
         verification: &verification,
     };
@@ -85,6 +99,7 @@ fn text(found: &Found<'_>) -> String {
             let _ = writeln!(text, "layer {:<3} {}  {extent}", layer.index, layer.digest);
         }
     }
+    text.push_str(&signed_by::text(&found.signed));
     text
 }
 

@@ -58,6 +58,8 @@ pub(crate) enum Mood {
     BeginsAnew,
     /// Takes blobs over from another repository.
     Mounts,
+    /// Keeps a list of what names a subject.
+    ListsReferrers,
     /// Wants a token, and takes its time to give it.
     SlowToken,
 }
@@ -77,6 +79,8 @@ pub(crate) struct Inside {
     pub(crate) breaks: usize,
     /// A broken upload is forgotten.
     pub(crate) forgets: bool,
+    /// What somebody else writes under a name, right after it is written for the first time.
+    pub(crate) overwritten: Option<(String, String)>,
     answered: usize,
     next: usize,
 }
@@ -258,6 +262,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
             &parts.headers,
             bytes,
         ),
+        Some(("referrers", name)) if *mood == Mood::ListsReferrers => referrers(&inside, name),
         Some(("blobs", name)) if name.starts_with("sha256:") => {
             blob(*mood, &mut inside, &parts.method, name, &parts.headers)
         }
@@ -351,6 +356,10 @@ fn manifest(
         inside
             .manifests
             .insert(name.to_owned(), (media_type, bytes.to_vec()));
+        if let Some((_, other)) = inside.overwritten.take_if(|(tag, _)| tag == name) {
+            let entry = (images::media::OCI_INDEX.to_owned(), other.into_bytes());
+            inside.manifests.insert(name.to_owned(), entry);
+        }
         let told = if mood == Mood::StoresOther {
             Digest::of("other").to_string()
         } else {
@@ -359,6 +368,14 @@ fn manifest(
         return Response::builder()
             .status(201)
             .header("docker-content-digest", told)
+            .header(
+                if mood == Mood::ListsReferrers {
+                    "oci-subject"
+                } else {
+                    "x-nothing"
+                },
+                subject(&bytes).unwrap_or_default(),
+            )
             .body(Body::empty())
             .unwrap();
     }
@@ -379,6 +396,28 @@ fn manifest(
             .unwrap(),
         None => refuse(StatusCode::NOT_FOUND, "unknown"),
     }
+}
+
+fn subject(manifest: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(manifest).ok()?;
+    Some(json["subject"]["digest"].as_str()?.to_owned())
+}
+
+fn referrers(inside: &Inside, digest: &str) -> Response<Body> {
+    let named = inside.manifests.iter().filter(|(name, (_, bytes))| {
+        name.starts_with("sha256:") && subject(bytes).as_deref() == Some(digest)
+    });
+    let entries: Vec<serde_json::Value> = named
+        .map(|(name, (media_type, bytes))| {
+            let json: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+            serde_json::json!({"mediaType": media_type, "digest": name, "size": bytes.len(), "artifactType": json["artifactType"]})
+        })
+        .collect();
+    let list = serde_json::json!({"schemaVersion": 2, "mediaType": images::media::OCI_INDEX, "manifests": entries});
+    Response::builder()
+        .header("content-type", images::media::OCI_INDEX)
+        .body(Body::from(list.to_string()))
+        .unwrap()
 }
 
 fn blob(

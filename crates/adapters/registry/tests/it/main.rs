@@ -11,5 +11,6 @@ mod attacks;
 mod fake;
 mod images_end_to_end;
 mod layout;
+mod referrers;
 mod remote;
 mod weather;

@@ -16,4 +16,5 @@ mod memory;
 mod operations;
 mod recipients;
 mod round_trip;
+mod signed;
 mod unbound;

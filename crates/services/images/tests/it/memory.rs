@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use estate::Digest;
 use images::{
-    BlobId, BlobReader, BlobWriter, ImageSource, ImageTarget, Kind, PortError, RawManifest,
+    About, BlobId, BlobReader, BlobWriter, ImageSource, ImageTarget, Kind, PortError, RawManifest,
+    Referrer,
 };
 use serde_json::Value;
 
@@ -19,6 +20,10 @@ struct Inside {
     blobs: HashMap<Digest, Vec<u8>>,
     manifests: HashMap<Digest, RawManifest>,
     root: Option<RawManifest>,
+    documents: Vec<(About, Referrer)>,
+    tags: HashMap<String, RawManifest>,
+    /// Attaching fails.
+    keeps_no_documents: bool,
     begun: usize,
     finished: usize,
 }
@@ -101,6 +106,41 @@ impl Memory {
         });
     }
 
+    /// Lists a document without a look at what it says of itself.
+    pub(crate) fn list(&self, about: About, document: &RawManifest, artifact_type: &str) {
+        self.put_manifest(document.clone());
+        let referrer = Referrer {
+            id: document.id(),
+            artifact_type: Some(artifact_type.to_owned()),
+        };
+        self.inside
+            .lock()
+            .unwrap()
+            .documents
+            .push((about, referrer));
+    }
+
+    pub(crate) fn documents(&self) -> Vec<(About, Referrer)> {
+        self.inside.lock().unwrap().documents.clone()
+    }
+
+    pub(crate) fn forget_documents(&self, gone: impl Fn(&About) -> bool) {
+        let mut inside = self.inside.lock().unwrap();
+        inside.documents.retain(|(about, _)| !gone(about));
+    }
+
+    pub(crate) fn tag(&self, tag: &str, manifest: RawManifest) {
+        self.inside
+            .lock()
+            .unwrap()
+            .tags
+            .insert(tag.to_owned(), manifest);
+    }
+
+    pub(crate) fn keep_no_documents(&self) {
+        self.inside.lock().unwrap().keeps_no_documents = true;
+    }
+
     pub(crate) fn is_published(&self) -> bool {
         self.inside.lock().unwrap().root.is_some()
     }
@@ -140,6 +180,16 @@ impl ImageSource for Memory {
         let bytes = inside.blobs.get(&id.digest).cloned().ok_or_else(missing)?;
         Ok(Box::new(Reader { bytes, at: 0 }))
     }
+
+    fn referrers(&self, about: About) -> Result<Vec<Referrer>, PortError> {
+        let documents = self.documents().into_iter();
+        let matching = documents.filter(|(other, _)| *other == about);
+        Ok(matching.map(|(_, referrer)| referrer).collect())
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<RawManifest>, PortError> {
+        Ok(self.inside.lock().unwrap().tags.get(tag).cloned())
+    }
 }
 
 struct Reader {
@@ -176,6 +226,30 @@ impl ImageTarget for Memory {
 
     fn publish(&self, root: &RawManifest) -> Result<(), PortError> {
         self.set_root(root.clone());
+        Ok(())
+    }
+
+    fn attach(
+        &self,
+        about: About,
+        document: &RawManifest,
+        artifact_type: &str,
+    ) -> Result<(), PortError> {
+        if self.inside.lock().unwrap().keeps_no_documents {
+            return Err(missing());
+        }
+        if let About::Manifest(subject) = about {
+            let inside = self.inside.lock().unwrap();
+            assert!(
+                inside.manifests.contains_key(&subject),
+                "the subject comes first"
+            );
+        }
+        let known =
+            |(other, referrer): &(About, Referrer)| *other == about && referrer.id == document.id();
+        if !self.documents().iter().any(known) {
+            self.list(about, document, artifact_type);
+        }
         Ok(())
     }
 }
