@@ -8,6 +8,7 @@
 //! | and the reverse | `real::skopeo::we_decrypt_what_skopeo_encrypts_for_each_kind_of_key`, `…::both_ways_through_a_registry` |
 //! | Go's ocicrypt | `real::skopeo::gos_ocicrypt_opens_each_layer_and_refuses_a_changed_one` |
 //! | … every `alg` for every kind of key, both ways; every container of keys | `real::interop_keys` |
+//! | OpenSSL makes signatures in cosign's form; statements on a registry, past skopeo | `real::signed_images` |
 //! | skopeo and Go's ocicrypt on `pkcs7:`, both ways | `real::interop_pkcs7` |
 //! | GnuPG, skopeo and Go's ocicrypt on `pgp:`, both ways | `real::interop_pgp` |
 //! | Go's ocicrypt and we, over one key provider (program, gRPC, TLS); Go asks us as one | `real::interop_provider` |
@@ -50,6 +51,7 @@ mod interop_provider;
 mod kill;
 mod ledger;
 mod policy;
+mod signed_images;
 mod skopeo;
 mod spiffe;
 mod statements;
