@@ -124,7 +124,9 @@ impl ModulePolicy {
         let ModuleName { path, name } = module;
         match (path, name) {
             (Some(path), _) if path.is_file() => self.allow(path.clone()),
-            (Some(folder), Some(name)) if folder.is_dir() => self.search(&[folder.clone()], name),
+            (Some(folder), Some(name)) if folder.is_dir() => {
+                self.search(std::slice::from_ref(folder), name)
+            }
             (Some(path), _) => Err(PolicyError::NotFound {
                 name: path.display().to_string(),
             }),
