@@ -1,8 +1,9 @@
 //! Images in one file: the tar of an OCI layout, and what `docker save` writes.
 //!
-//! Nothing is unpacked: blobs are read where they lie in the file.
+//! Nothing is unpacked to anywhere: blobs are read where they lie in the file, which can be compressed as a whole.
 
 mod docker;
+mod packed;
 mod tar;
 mod target;
 
@@ -11,6 +12,7 @@ pub use tar::TarError;
 pub use target::ArchiveTarget;
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::RegistryError;
 use crate::layout::{BLOBS, INDEX, LayoutIndex, MARKER, find_documents, is_marker};
 use crate::reference::{ArchiveReference, LayoutTag};
+use packed::{Packing, Unpacked};
 use tar::{Entry, Extent, TarIndex};
 
 /// A file and what lies in it.
@@ -30,6 +33,7 @@ use tar::{Entry, Extent, TarIndex};
 struct Archive {
     path: PathBuf,
     file: File,
+    packing: Option<Packing>,
     index: TarIndex,
 }
 
@@ -47,13 +51,21 @@ impl Archive {
         if !metadata.is_file() {
             return Err(RegistryError::OddFile(path.to_owned()));
         }
-        let index = TarIndex::read(&mut file).map_err(|source| RegistryError::Archive {
+        let packing = Packing::of(&file).map_err(RegistryError::disk(path, "read"))?;
+        let index = match packing {
+            None => TarIndex::read(&mut file),
+            Some(packing) => Unpacked::new(&file, packing)
+                .map_err(TarError::Read)
+                .and_then(|mut unpacked| TarIndex::read(&mut unpacked)),
+        };
+        let index = index.map_err(|source| RegistryError::Archive {
             path: path.to_owned(),
             source,
         })?;
         Ok(Some(Self {
             path: path.to_owned(),
             file,
+            packing,
             index,
         }))
     }
@@ -95,23 +107,35 @@ impl Archive {
             return Err(RegistryError::OddFile(self.path.clone()));
         }
         let mut bytes = vec![0; usize::try_from(extent.size).unwrap_or_default()];
-        self.file
-            .read_exact_at(&mut bytes, extent.offset)
-            .map_err(RegistryError::disk(&self.path, "read"))?;
+        let mut reader = self.reader(extent)?;
+        let mut rest = bytes.as_mut_slice();
+        while !rest.is_empty() {
+            let count = reader.fill(rest)?;
+            rest = rest.split_at_mut(count).1;
+        }
         Ok(bytes)
     }
 
-    fn reader(&self, extent: Extent) -> ExtentReader<'_> {
-        ExtentReader {
+    fn reader(&self, extent: Extent) -> Result<ExtentReader<'_>, RegistryError> {
+        let unpacked = self.packing.map(|packing| -> std::io::Result<_> {
+            let mut unpacked = Unpacked::new(&self.file, packing)?;
+            unpacked.seek(SeekFrom::Start(extent.offset))?;
+            Ok(unpacked)
+        });
+        Ok(ExtentReader {
             archive: self,
+            unpacked: unpacked
+                .transpose()
+                .map_err(RegistryError::disk(&self.path, "read"))?,
             extent,
-        }
+        })
     }
 }
 
 /// Reads a file where it lies. Each reader has its own place, so several can read at once.
 struct ExtentReader<'a> {
     archive: &'a Archive,
+    unpacked: Option<Unpacked<'a>>,
     extent: Extent,
 }
 
@@ -119,18 +143,23 @@ impl ExtentReader<'_> {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, RegistryError> {
         let most = usize::try_from(self.extent.size).unwrap_or(usize::MAX);
         let (buffer, _) = buffer.split_at_mut(most.min(buffer.len()));
-        let count = self
-            .archive
-            .file
-            .read_at(buffer, self.extent.offset)
-            .map_err(RegistryError::disk(&self.archive.path, "read"))?;
+        let Self {
+            archive,
+            unpacked,
+            extent,
+        } = self;
+        let count = match unpacked {
+            None => archive.file.read_at(buffer, extent.offset),
+            Some(unpacked) => unpacked.read(buffer),
+        };
+        let count = count.map_err(RegistryError::disk(&archive.path, "read"))?;
         if count == 0 && !buffer.is_empty() {
             // The file became shorter while it was read.
-            return Err(RegistryError::OddFile(self.archive.path.clone()));
+            return Err(RegistryError::OddFile(archive.path.clone()));
         }
         let read = u64::try_from(count).unwrap_or_default();
-        self.extent.offset += read;
-        self.extent.size -= read;
+        extent.offset += read;
+        extent.size -= read;
         Ok(count)
     }
 }
@@ -176,7 +205,7 @@ impl ImageSource for ArchiveSource {
 
     fn blob(&self, id: &BlobId) -> Result<Box<dyn BlobReader + '_>, PortError> {
         let extent = blob(&self.archive, id)?;
-        Ok(Box::new(self.archive.reader(extent)))
+        Ok(Box::new(self.archive.reader(extent)?))
     }
 
     fn referrers(&self, about: About) -> Result<Vec<Referrer>, PortError> {

@@ -8,14 +8,16 @@ use estate::Digest;
 use oci_crypt::{LayerOpener, PREFIX, PacketOpener};
 
 use crate::config::Config;
-use crate::diff_id::DiffIdHasher;
+use crate::diff_id::{DiffIdHasher, UnpackedLimit};
+use crate::encrypt::Preview;
 use crate::error::ImageError;
 use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
+use crate::nowhere::Nowhere;
 use crate::parallel;
 use crate::pipeline::{Run, Stage};
 use crate::ports::{BlobId, ImageSource, ImageTarget};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::walk::{Checked, Walk, Work};
 pub(crate) use key::{OpenedLayer, announce, open_all};
 
@@ -26,6 +28,8 @@ pub struct DecryptOptions {
     pub unbound: Unbound,
     /// Layers that are packed in a way nobody here knows.
     pub unknown_packing: UnknownPacking,
+    /// Layers that unpack to far more than they are.
+    pub unpacked: UnpackedLimit,
 }
 
 /// Layers without a binding. They pass all other checks, but whoever can write the registry may have put together an
@@ -49,9 +53,40 @@ pub enum UnknownPacking {
     Accept,
 }
 
+/// Whether the plain image says which encrypted one it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Provenance {
+    /// It does not: encrypting and decrypting gives back the very manifest that was there before.
+    #[default]
+    Untold,
+    /// Each manifest names the encrypted one, as [`DECRYPTED_FROM`]: what was pinned or signed by its digest has no other
+    /// way to be told from something else.
+    Told {
+        /// Where the encrypted image lies, such as `registry.example/team/app`, if it has a name that others know.
+        repository: Option<String>,
+    },
+}
+
+/// The annotation of a plain manifest with the digest of the encrypted one, `[REPOSITORY@]sha256:…`.
+pub const DECRYPTED_FROM: &str = "dev.bailiwick.decrypted-from";
+
+impl Provenance {
+    fn annotation(&self, encrypted: Digest) -> Option<String> {
+        match self {
+            Self::Untold => None,
+            Self::Told { repository: None } => Some(encrypted.to_string()),
+            Self::Told {
+                repository: Some(repository),
+            } => Some(format!("{repository}@{encrypted}")),
+        }
+    }
+}
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decrypted {
+    /// Digest of what the source's name stood for.
+    pub former: Digest,
     /// Digest of the manifest or index that the target's name now stands for.
     pub digest: Digest,
     /// Decrypted layers, over all platforms.
@@ -73,25 +108,64 @@ pub fn decrypt(
     options: DecryptOptions,
     progress: &dyn Progress,
 ) -> Result<Decrypted, ImageError> {
-    let walk = Walk {
-        source,
-        target,
-        run: Run::new(progress),
-        platforms: &[],
-    };
-    let unbound = AtomicUsize::new(0);
-    let written = walk.through(&Decryption {
+    decrypt_from(
         source,
         target,
         openers,
         options,
-        unbound: &unbound,
-    })?;
+        &Provenance::Untold,
+        progress,
+    )
+}
+
+/// As [`decrypt`], for an image whose origin is told.
+///
+/// # Errors
+/// See [`ImageError`].
+pub fn decrypt_from(
+    source: &dyn ImageSource,
+    target: &dyn ImageTarget,
+    openers: &[&dyn PacketOpener],
+    options: DecryptOptions,
+    provenance: &Provenance,
+    progress: &dyn Progress,
+) -> Result<Decrypted, ImageError> {
+    let work = Decryption {
+        source,
+        target,
+        openers,
+        options,
+        provenance,
+        unbound: AtomicUsize::new(0),
+    };
+    let written = work.walk(progress).through(&work)?;
     Ok(Decrypted {
+        former: written.former,
         digest: written.root,
         layers: written.done.layers,
-        unbound: unbound.into_inner(),
+        unbound: work.unbound.into_inner(),
     })
+}
+
+/// What [`decrypt`] would do, as far as it can be told without reading layers: whether the keys open them, and whether
+/// they lie where they belong. Nothing is written.
+///
+/// # Errors
+/// See [`ImageError`].
+pub fn preview_decrypt(
+    source: &dyn ImageSource,
+    openers: &[&dyn PacketOpener],
+    options: DecryptOptions,
+) -> Result<Preview, ImageError> {
+    let work = Decryption {
+        source,
+        target: &Nowhere,
+        openers,
+        options,
+        provenance: &Provenance::Untold,
+        unbound: AtomicUsize::new(0),
+    };
+    work.walk(&Silent).preview(&work).map(Preview::of)
 }
 
 struct Decryption<'a> {
@@ -99,7 +173,8 @@ struct Decryption<'a> {
     target: &'a dyn ImageTarget,
     openers: &'a [&'a dyn PacketOpener],
     options: DecryptOptions,
-    unbound: &'a AtomicUsize,
+    provenance: &'a Provenance,
+    unbound: AtomicUsize,
 }
 
 impl Work for Decryption<'_> {
@@ -109,6 +184,7 @@ impl Work for Decryption<'_> {
         for (index, (layer, opened)) in manifest.layers.iter().zip(&opened).enumerate() {
             self.content_check(index, layer, opened.as_ref(), config)?;
             checked.bytes = checked.bytes.saturating_add(layer.id.size);
+            checked.readable += usize::from(opened.is_none());
             if let Some(opened) = opened {
                 checked.layers += 1;
                 self.unbound
@@ -140,6 +216,9 @@ impl Work for Decryption<'_> {
                 layer.strip_annotations(PREFIX)?;
             }
         }
+        if let Some(from) = self.provenance.annotation(manifest.id.digest) {
+            manifest.annotate(DECRYPTED_FROM, &from)?;
+        }
         manifest.to_raw()
     }
 
@@ -149,6 +228,15 @@ impl Work for Decryption<'_> {
 }
 
 impl Decryption<'_> {
+    fn walk<'w>(&'w self, progress: &'w dyn Progress) -> Walk<'w> {
+        Walk {
+            source: self.source,
+            target: self.target,
+            run: Run::new(progress),
+            platforms: &[],
+        }
+    }
+
     fn content_check(
         &self,
         index: usize,
@@ -156,7 +244,7 @@ impl Decryption<'_> {
         opened: Option<&OpenedLayer>,
         config: &Config,
     ) -> Result<Option<ContentCheck>, ImageError> {
-        content_check(index, layer, opened, config, self.options.unknown_packing)
+        content_check(index, layer, opened, config, self.options)
     }
 
     /// Decrypts, digests, writes and unpacks one layer, each on a thread of its own; its blob gets its name when all
@@ -211,7 +299,7 @@ pub(crate) fn content_check(
     layer: &Descriptor,
     opened: Option<&OpenedLayer>,
     config: &Config,
-    unknown_packing: UnknownPacking,
+    checks: DecryptOptions,
 ) -> Result<Option<ContentCheck>, ImageError> {
     let Some(expected) = config.diff_id(index) else {
         // A layer that neither a binding nor a configuration names could be anybody's.
@@ -222,12 +310,15 @@ pub(crate) fn content_check(
         };
     };
     let media_type = opened.map_or(&layer.media_type, |opened| &opened.plain_type);
-    let hasher = DiffIdHasher::for_layer(media_type).map_err(|_| ImageError::DiffId { index })?;
-    match (hasher, unknown_packing) {
+    let limit = checks.unpacked.of(layer.id.size);
+    let hasher =
+        DiffIdHasher::for_layer(media_type, limit).map_err(|_| ImageError::DiffId { index })?;
+    match (hasher, checks.unknown_packing) {
         (Some(hasher), _) => Ok(Some(ContentCheck {
             hasher,
             expected,
             index,
+            limit,
         })),
         (None, UnknownPacking::Accept) => Ok(None),
         (None, UnknownPacking::Refuse) => Err(ImageError::UnknownPacking {
@@ -242,20 +333,26 @@ pub(crate) struct ContentCheck {
     hasher: DiffIdHasher,
     expected: Digest,
     index: usize,
+    limit: u64,
 }
 
 impl ContentCheck {
     /// Takes the next piece of the plain layer.
     pub(crate) fn update(&mut self, piece: &[u8]) -> Result<(), ImageError> {
-        let index = self.index;
-        self.hasher
-            .update(piece)
-            .map_err(|_| ImageError::DiffId { index })
+        let Self { index, limit, .. } = *self;
+        match self.hasher.update(piece) {
+            Ok(()) => Ok(()),
+            Err(_) if self.hasher.exceeded() => Err(ImageError::UnpacksTooLarge { index, limit }),
+            Err(_) => Err(ImageError::DiffId { index }),
+        }
     }
 
     /// Whether it unpacked to what the configuration names.
-    pub(crate) fn verify(self) -> Result<(), ImageError> {
-        let index = self.index;
+    pub(crate) fn verify(mut self) -> Result<(), ImageError> {
+        let Self { index, limit, .. } = self;
+        if self.hasher.end().is_err() && self.hasher.exceeded() {
+            return Err(ImageError::UnpacksTooLarge { index, limit });
+        }
         match self.hasher.finish() {
             Ok(found) if found == self.expected => Ok(()),
             Ok(_) | Err(_) => Err(ImageError::DiffId { index }),

@@ -8,17 +8,67 @@ use zstd::stream::write::Decoder as ZstdDecoder;
 
 use crate::hash::Hasher;
 
+/// How large a layer may become when it is unpacked. A few bytes can be made to unpack to any number: what is checked is
+/// unpacked while it passes by and takes no room, but it takes time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnpackedLimit {
+    /// 1 GiB, or 200 times the packed size where that is more: real layers come nowhere near.
+    #[default]
+    Usual,
+    /// So many bytes.
+    AtMost(u64),
+}
+
+impl UnpackedLimit {
+    /// For a layer of so many packed bytes.
+    pub(crate) fn of(self, packed: u64) -> u64 {
+        match self {
+            Self::Usual => packed.saturating_mul(RATIO).max(FLOOR),
+            Self::AtMost(limit) => limit,
+        }
+    }
+}
+
 /// Unpacks a layer as it passes by and keeps nothing but the digest.
 pub(crate) enum DiffIdHasher {
-    Plain(Hasher),
-    Gzip(MultiGzDecoder<Hasher>),
-    Zstd(ZstdDecoder<'static, Hasher>),
+    Plain(Bounded),
+    Gzip(MultiGzDecoder<Bounded>),
+    Zstd(ZstdDecoder<'static, Bounded>),
+}
+
+/// Digests as many bytes as are allowed, and not one more.
+pub(crate) struct Bounded {
+    hasher: Hasher,
+    left: u64,
+    exceeded: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.left.checked_sub(bytes.len() as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.exceeded = true;
+                return Err(io::Error::other("it unpacks to more than is allowed"));
+            }
+        }
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl DiffIdHasher {
-    /// For a plain layer of this media type; `None` when nobody here knows how to unpack it.
-    pub(crate) fn for_layer(media_type: &str) -> io::Result<Option<Self>> {
-        let hasher = Hasher::new();
+    /// For a plain layer of this media type, up to `limit` bytes; `None` when nobody here knows how to unpack it.
+    pub(crate) fn for_layer(media_type: &str, limit: u64) -> io::Result<Option<Self>> {
+        let hasher = Bounded {
+            hasher: Hasher::new(),
+            left: limit,
+            exceeded: false,
+        };
         Ok(
             match media_type.rsplit_once(['+', '.']).map(|(_, last)| last) {
                 Some("tar") => Some(Self::Plain(hasher)),
@@ -36,28 +86,46 @@ impl DiffIdHasher {
     /// Takes the next piece of the packed layer.
     pub(crate) fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(hasher) => hasher.write_all(bytes),
+            Self::Plain(bounded) => bounded.write_all(bytes),
             Self::Gzip(decoder) => decoder.write_all(bytes),
             Self::Zstd(decoder) => decoder.write_all(bytes),
         }
     }
 
+    /// Whether it was more than was allowed.
+    pub(crate) fn exceeded(&self) -> bool {
+        match self {
+            Self::Plain(bounded) => bounded.exceeded,
+            Self::Gzip(decoder) => decoder.get_ref().exceeded,
+            Self::Zstd(decoder) => decoder.get_ref().exceeded,
+        }
+    }
+
+    /// Unpacks what is left: decoders hold back the last of it.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Zstd(decoder) => decoder.flush(),
+        }
+    }
+
     /// The digest of all that came out.
-    pub(crate) fn finish(self) -> io::Result<Digest> {
-        let hasher = match self {
-            Self::Plain(hasher) => hasher,
+    pub(crate) fn finish(mut self) -> io::Result<Digest> {
+        self.end()?;
+        let bounded = match self {
+            Self::Plain(bounded) => bounded,
             Self::Gzip(decoder) => decoder.finish()?,
-            Self::Zstd(mut decoder) => {
-                decoder.flush()?;
-                decoder.into_inner()
-            }
+            Self::Zstd(decoder) => decoder.into_inner(),
         };
-        Ok(hasher.finish().digest)
+        Ok(bounded.hasher.finish().digest)
     }
 }
 
 /// 32 MiB: what packers use by default fits four times; more would break the promise about memory.
 const WINDOW_LOG: u32 = 25;
+const FLOOR: u64 = 1024 * 1024 * 1024;
+const RATIO: u64 = 200;
 
 #[cfg(test)]
 mod tests {
@@ -75,7 +143,7 @@ mod tests {
     }
 
     fn digest(media_type: &str, bytes: &[u8]) -> io::Result<Digest> {
-        let mut hasher = DiffIdHasher::for_layer(media_type)?.unwrap();
+        let mut hasher = DiffIdHasher::for_layer(media_type, u64::MAX)?.unwrap();
         for piece in bytes.chunks(33) {
             hasher.update(piece)?;
         }
@@ -105,18 +173,22 @@ mod tests {
 
     #[test]
     fn a_short_or_broken_packing_never_has_it() {
-        let gzip = gzip(TEXT);
-        let zstd = zstd::encode_all(TEXT, 0).unwrap();
+        // In content that repeats itself another distance gives the same bytes, and nothing would be broken.
+        let text: Vec<u8> = (0..20_000_u32)
+            .flat_map(|number| Digest::of(number.to_le_bytes()).as_bytes()[..5].to_vec())
+            .collect();
+        let gzip = gzip(&text);
+        let zstd = zstd::encode_all(text.as_slice(), 0).unwrap();
         for (media_type, packed) in [("x+gzip", &gzip), ("x+zstd", &zstd)] {
             for cut in [1, packed.len() / 2, packed.len() - 9] {
                 assert_ne!(
                     digest(media_type, &packed[..cut]).ok(),
-                    Some(Digest::of(TEXT))
+                    Some(Digest::of(&text))
                 );
             }
             let mut flipped = packed.clone();
             flipped[packed.len() / 2] ^= 1;
-            assert_ne!(digest(media_type, &flipped).ok(), Some(Digest::of(TEXT)));
+            assert_ne!(digest(media_type, &flipped).ok(), Some(Digest::of(&text)));
             assert!(digest(media_type, b"neither of them").is_err());
         }
     }
@@ -130,10 +202,36 @@ mod tests {
             "x.tar+bzip2",
         ] {
             assert!(
-                DiffIdHasher::for_layer(media_type).unwrap().is_none(),
+                DiffIdHasher::for_layer(media_type, u64::MAX)
+                    .unwrap()
+                    .is_none(),
                 "{media_type}"
             );
         }
+    }
+
+    #[test]
+    fn not_one_byte_more_than_allowed_is_unpacked() {
+        let zstd = zstd::encode_all(TEXT, 0).unwrap();
+        for (media_type, packed) in [("x.tar", TEXT), ("x+gzip", &gzip(TEXT)), ("x+zstd", &zstd)] {
+            let unpack = |limit: usize| {
+                let mut hasher = DiffIdHasher::for_layer(media_type, limit as u64)
+                    .unwrap()
+                    .unwrap();
+                let passed = packed.chunks(33).try_for_each(|piece| hasher.update(piece));
+                let done = passed.and_then(|()| hasher.end());
+                (done.is_ok(), hasher.exceeded())
+            };
+            assert_eq!(unpack(TEXT.len()), (true, false), "{media_type}");
+            assert_eq!(unpack(TEXT.len() - 1), (false, true), "{media_type}");
+        }
+    }
+
+    #[test]
+    fn a_small_layer_may_unpack_to_a_gibibyte_and_a_large_one_to_200_times_its_size() {
+        assert_eq!(UnpackedLimit::Usual.of(10), FLOOR);
+        assert_eq!(UnpackedLimit::Usual.of(FLOOR), 200 * FLOOR);
+        assert_eq!(UnpackedLimit::AtMost(7).of(FLOOR), 7);
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub enum ImageError {
     #[error("an index lists too many platforms")]
     TooManyPlatforms,
     /// Fault: whoever produced the image.
+    #[error("the manifests under this name are larger than is read, taken together")]
+    TooMuchText,
+    /// Fault: whoever produced the image.
     #[error("a manifest, index or configuration is larger than is read: {digest}")]
     TooLarge {
         /// The document.
@@ -141,6 +144,14 @@ pub enum ImageError {
     /// Fault: the caller.
     #[error("no layer has a key packet of `{selector}`")]
     NoSuchRecipient {
+        /// What was asked for.
+        selector: String,
+    },
+    /// Fault: none; not even a public key tells which of several packets is for its holder.
+    #[error(
+        "no packet says that it is for `{selector}`, and some do not say whose they are: name such a packet by its number, as `jwe#0`"
+    )]
+    UnnamedRecipients {
         /// What was asked for.
         selector: String,
     },
@@ -236,6 +247,14 @@ pub enum ImageError {
         /// The layer, 0 at the bottom.
         index: usize,
     },
+    /// Fault: whoever produced the image: a bomb, or a layer of which much is empty. The caller can allow more.
+    #[error("layer {index} unpacks to more than the {limit} bytes that are allowed")]
+    UnpacksTooLarge {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// See [`crate::UnpackedLimit`].
+        limit: u64,
+    },
     /// Fault: whoever produced the image; the check of its content can be waived by the caller.
     #[error("layer {index} can't be unpacked to check its content: `{}`", media_type.escape_debug())]
     UnknownPacking {
@@ -267,7 +286,8 @@ impl ImageError {
             | Self::NoSuchLayer { .. }
             | Self::NoSuchPlatform { .. }
             | Self::LastRecipient { .. }
-            | Self::NoSuchRecipient { .. } => Kind::Usage,
+            | Self::NoSuchRecipient { .. }
+            | Self::UnnamedRecipients { .. } => Kind::Usage,
             Self::ChangedMeanwhile => Kind::Failed,
             Self::NoKey { .. } => Kind::Denied,
             Self::NoRandomness | Self::Seal { .. } | Self::Cancelled | Self::Interrupted => {
@@ -280,6 +300,7 @@ impl ImageError {
             | Self::NoImage
             | Self::TooManyLayers
             | Self::TooManyPlatforms
+            | Self::TooMuchText
             | Self::TooLarge { .. } => Kind::Failed,
             Self::Malformed(_)
             | Self::Missing { .. }
@@ -294,6 +315,7 @@ impl ImageError {
             | Self::Unbound { .. }
             | Self::PlainDigest { .. }
             | Self::DiffId { .. }
+            | Self::UnpacksTooLarge { .. }
             | Self::UnknownPacking { .. } => Kind::VerificationFailed,
         }
     }

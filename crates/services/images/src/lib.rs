@@ -16,6 +16,7 @@ mod json;
 mod jwe_recipients;
 mod manifest;
 pub mod media;
+mod nowhere;
 mod packets;
 mod parallel;
 mod pipeline;
@@ -26,6 +27,7 @@ mod recipients;
 mod recipients_edit;
 mod referrers;
 mod rekey;
+mod sealed;
 mod select;
 mod services;
 mod signed;
@@ -35,15 +37,20 @@ mod suspects;
 mod tree;
 mod verify;
 mod walk;
+mod wrapping;
 
 pub use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
-pub use decrypt::{DecryptOptions, Decrypted, Unbound, UnknownPacking, decrypt};
+pub use decrypt::{
+    DECRYPTED_FROM, DecryptOptions, Decrypted, Provenance, Unbound, UnknownPacking, decrypt,
+    decrypt_from, preview_decrypt,
+};
+pub use diff_id::UnpackedLimit;
 pub use encrypt::{EncryptOptions, Encrypted, Preview, encrypt, encrypt_with, preview_encrypt};
 pub use error::{ImageError, Kind};
 pub use identify::{Identified, identify};
 pub use inspect::{
-    Binding, CertificateReport, ImageReport, JweKeyReport, LayerReport, PublicReport,
-    RecipientReport, Report, inspect,
+    Binding, CertificateReport, ImageReport, JweKeyReport, LayerReport, PgpHolderReport,
+    PublicReport, RecipientReport, Report, TokenKeyReport, inspect,
 };
 pub use json::RawObject;
 pub use manifest::RawManifest;
@@ -53,7 +60,7 @@ pub use ports::{
     MANIFEST_LIMIT, PortError,
 };
 pub use progress::{Progress, Silent};
-pub use rebind::{Moved, Rebound, preview_rebind, rebind};
+pub use rebind::{Moved, Rebound, preview_rebind, rebind, rebind_within};
 pub use recipients::{Keys, RecipientError, Recipients, opener_of_key_files};
 pub use recipients_edit::{Plan, RecipientsEdit, RecipientsEdited, edit_recipients};
 pub use referrers::{About, Referrer, Unusable, subject_of};

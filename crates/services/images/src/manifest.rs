@@ -4,6 +4,9 @@ mod descriptor;
 
 pub(crate) use descriptor::{Descriptor, platform_text};
 
+use std::collections::HashMap;
+
+use estate::Digest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -109,6 +112,17 @@ impl Manifest {
         Ok(listed && !runs && !self.layers.is_empty() && statements)
     }
 
+    /// Says `value` under `name` in the annotations of the manifest itself.
+    pub(crate) fn annotate(&mut self, name: &str, value: &str) -> Result<(), ImageError> {
+        let annotations: Option<RawObject> = self
+            .members
+            .read("annotations")
+            .map_err(ImageError::Malformed)?;
+        let mut annotations = annotations.unwrap_or_default();
+        set(&mut annotations, name, &value)?;
+        set(&mut self.members, "annotations", &annotations)
+    }
+
     /// The manifest in OCI's form, with the descriptors as they stand now and all else as it was.
     pub(crate) fn to_raw(&self) -> Result<RawManifest, ImageError> {
         let media_type = media::to_oci(&self.media_type).to_owned();
@@ -174,6 +188,29 @@ pub(crate) fn fetch_raw(
         media_type: entry.media_type.clone(),
         ..raw
     })
+}
+
+/// The document with its `subject` naming what became of the manifest that it named; `None` where that did not change.
+pub(crate) fn with_subject(
+    raw: &RawManifest,
+    names: &HashMap<Digest, BlobId>,
+) -> Result<Option<RawManifest>, ImageError> {
+    let mut members = object(raw)?;
+    let subject: Option<Box<RawValue>> = members.read("subject").map_err(ImageError::Malformed)?;
+    let Some(subject) = subject else {
+        return Ok(None);
+    };
+    // What can't be read is nobody's name that changed.
+    let Ok(mut subject) = Descriptor::parse(&subject) else {
+        return Ok(None);
+    };
+    let Some(new) = names.get(&subject.id.digest).copied() else {
+        return Ok(None);
+    };
+    let media_type = media::to_oci(&subject.media_type).to_owned();
+    subject.describe(&media_type, new)?;
+    set(&mut members, "subject", &subject)?;
+    finished(&members, raw.media_type.clone()).map(Some)
 }
 
 /// A document as an object; anything else is not an image.

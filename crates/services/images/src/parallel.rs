@@ -14,6 +14,16 @@ pub(crate) fn for_each<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, ImageError> + Sync,
 ) -> Result<Vec<T>, ImageError> {
+    among(run, count, workers(count), work)
+}
+
+/// As [`for_each`], `most` at a time.
+pub(crate) fn among<T: Send>(
+    run: &Run<'_>,
+    count: usize,
+    most: usize,
+    work: impl Fn(usize) -> Result<T, ImageError> + Sync,
+) -> Result<Vec<T>, ImageError> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let worker = || {
@@ -32,7 +42,7 @@ pub(crate) fn for_each<T: Send>(
         }
     };
     thread::scope(|scope| {
-        for _ in 1..workers(count) {
+        for _ in 1..most.min(count) {
             scope.spawn(worker);
         }
         worker();

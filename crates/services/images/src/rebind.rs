@@ -1,24 +1,25 @@
 //! A layer that moved under another configuration is bound to its new place. Its bytes stay; its key must be at hand.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use estate::Digest;
-use oci_crypt::{BindingMismatch, PREFIX, PacketOpener, PacketWrapper, media_type};
+use oci_crypt::{BindingMismatch, PacketOpener, PacketWrapper, media_type};
 
 use crate::config::Config;
-use crate::decrypt::{OpenedLayer, UnknownPacking, announce, content_check, opening};
-use crate::encrypt::{Place, binding};
+use crate::decrypt::{DecryptOptions, OpenedLayer, announce, content_check, opening};
+use crate::diff_id::UnpackedLimit;
 use crate::error::ImageError;
 use crate::hash::Hasher;
 use crate::manifest::{Manifest, RawManifest};
+use crate::nowhere::Nowhere;
 use crate::parallel;
 use crate::pipeline::{Run, Stage};
 use crate::ports::{BlobWriter, ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::recipients::Recipients;
-use crate::recipients_edit::Nowhere;
+use crate::sealed::{Place, annotate, binding};
 use crate::walk::{Checked, Walk, Work};
+use crate::wrapping::wrap_all;
 
 /// What was written, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +59,27 @@ pub fn rebind(
     recipients: &Recipients,
     progress: &dyn Progress,
 ) -> Result<Rebound, ImageError> {
+    let usual = UnpackedLimit::Usual;
+    rebind_within(source, target, openers, recipients, usual, progress)
+}
+
+/// As [`rebind`], for layers that unpack to more than is usual.
+///
+/// # Errors
+/// See [`ImageError`]. Nothing is published then.
+pub fn rebind_within(
+    source: &dyn ImageSource,
+    target: &dyn ImageTarget,
+    openers: &[&dyn PacketOpener],
+    recipients: &Recipients,
+    unpacked: UnpackedLimit,
+    progress: &dyn Progress,
+) -> Result<Rebound, ImageError> {
     let work = Rebinding {
         source,
         target,
         openers,
+        checks: checks(unpacked),
         wrappers: &recipients.wrappers()?,
         moved: Mutex::default(),
     };
@@ -86,6 +104,7 @@ pub fn preview_rebind(
         source,
         target: &Nowhere,
         openers,
+        checks: checks(UnpackedLimit::Usual),
         wrappers: &recipients.wrappers()?,
         moved: Mutex::default(),
     };
@@ -97,10 +116,19 @@ pub fn preview_rebind(
     })
 }
 
+/// Whoever vouches for a place must have seen what lies there: nothing stays unchecked.
+fn checks(unpacked: UnpackedLimit) -> DecryptOptions {
+    DecryptOptions {
+        unpacked,
+        ..DecryptOptions::default()
+    }
+}
+
 struct Rebinding<'a> {
     source: &'a dyn ImageSource,
     target: &'a dyn ImageTarget,
     openers: &'a [&'a dyn PacketOpener],
+    checks: DecryptOptions,
     wrappers: &'a [Box<dyn PacketWrapper>],
     moved: Mutex<Vec<Moved>>,
 }
@@ -111,13 +139,7 @@ impl Work for Rebinding<'_> {
         for (index, opened) in self.open(manifest)?.iter().enumerate() {
             let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
             checked.bytes = checked.bytes.saturating_add(layer.id.size);
-            content_check(
-                index,
-                layer,
-                opened.as_ref(),
-                config,
-                UnknownPacking::Refuse,
-            )?;
+            content_check(index, layer, opened.as_ref(), config, self.checks)?;
             let Some(opened) = opened else {
                 checked.readable += 1;
                 continue;
@@ -148,22 +170,7 @@ impl Work for Rebinding<'_> {
             let opened = opened.get(index).and_then(Option::as_ref);
             self.layer(run, &manifest, config, index, opened)
         })?;
-        let mut rewritten = Vec::new();
-        for (index, opened) in opened.into_iter().enumerate() {
-            rewritten.push(match opened {
-                Some(opened) => Some(self.annotations(&manifest, config, index, opened)?),
-                None => None,
-            });
-        }
-        for (layer, annotations) in manifest.layers.iter_mut().zip(rewritten) {
-            let Some(annotations) = annotations else {
-                continue;
-            };
-            layer.strip_annotations(PREFIX)?;
-            for (name, value) in &annotations {
-                layer.annotate(name, value)?;
-            }
-        }
+        self.describe(run, &mut manifest, config, opened)?;
         manifest.to_raw()
     }
 
@@ -213,21 +220,36 @@ impl Rebinding<'_> {
             .collect()
     }
 
-    fn annotations(
+    /// Binds each key to its new place, wraps all of them, and writes down who opens which layer.
+    fn describe(
         &self,
-        manifest: &Manifest,
+        run: &Run<'_>,
+        manifest: &mut Manifest,
         config: &Config,
-        index: usize,
-        opened: OpenedLayer,
-    ) -> Result<BTreeMap<String, String>, ImageError> {
-        let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
-        let place = Place {
-            manifest,
-            config,
-            index,
-        };
-        let binding = binding(&place, &layer.media_type, layer.id)?;
-        opened.rebind(index, binding, self.wrappers)
+        opened: Vec<Option<OpenedLayer>>,
+    ) -> Result<(), ImageError> {
+        let mut keys = Vec::new();
+        for (index, opened) in opened.into_iter().enumerate() {
+            let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
+            if let Some(opened) = opened {
+                let place = Place {
+                    manifest,
+                    config,
+                    index,
+                };
+                let binding = binding(&place, &layer.media_type, layer.id)?;
+                let (public, private) = opened.rebound(binding);
+                keys.push((index, public, private));
+            }
+        }
+        let wanted: Vec<_> = keys.iter().map(|(index, _, key)| (*index, key)).collect();
+        let packets = wrap_all(run, &wanted, self.wrappers)?;
+        for ((index, public, _), packets) in keys.iter().zip(packets) {
+            let layer = manifest.layers.get_mut(*index);
+            let layer = layer.ok_or(ImageError::Interrupted)?;
+            annotate(*index, layer, public, packets)?;
+        }
+        Ok(())
     }
 
     /// Carries the layer over as it is, and verifies what is inside.
@@ -240,7 +262,7 @@ impl Rebinding<'_> {
         opened: Option<&OpenedLayer>,
     ) -> Result<(), ImageError> {
         let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
-        let mut content = content_check(index, layer, opened, config, UnknownPacking::Refuse)?;
+        let mut content = content_check(index, layer, opened, config, self.checks)?;
         let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
         let held = self.target.holds(&layer.id).map_err(ImageError::Target)?;
         let mut writer: Option<Box<dyn BlobWriter + '_>> = match held {

@@ -4,14 +4,18 @@ use estate::Digest;
 use oci_crypt::{KeyPacket, PacketOpener, PacketWrapper, media_type};
 
 use crate::config::Config;
-use crate::decrypt::{OpenedLayer, Unbound, open_all};
+use crate::decrypt::{Unbound, open_all};
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
+use crate::nowhere::Held;
 use crate::packets::{self, Selector};
-use crate::ports::{BlobId, BlobWriter, ImageSource, ImageTarget, PortError};
+use crate::pipeline::Run;
+use crate::ports::{ImageSource, ImageTarget};
+use crate::progress::Silent;
 use crate::recipients::Recipients;
 use crate::statement_carry::{Following, Published};
 use crate::tree::{Role, Tree};
+use crate::wrapping::wrap_all;
 
 /// Whether something is done, or only shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,20 +72,15 @@ pub fn edit_recipients(
         edit,
         wrappers: wrappers.unwrap_or_default(),
         removed: vec![0; edit.remove.len()],
+        unnamed: 0,
         layers: 0,
         added: 0,
     };
-    let target: &dyn ImageTarget = match plan {
-        Plan::Do => target,
-        Plan::Show => &Nowhere,
-    };
     let tree = Tree::of(source, &[])?;
-    // Twice: nothing at all is written before all of it is known to work.
-    tree.rebuild(&Nowhere, &mut |manifest, role| editing.one(manifest, role))?;
-    editing.check()?;
-    editing.begin();
+    // Nothing at all is written before all of it is known to work.
+    let held = Held::default();
     let mut following = Following::default();
-    let root = tree.rebuild(target, &mut |manifest, role| {
+    let root = tree.rebuild(&held, &mut |manifest, role| {
         let (former, stays) = (manifest.id.digest, Published::as_it_is(&manifest));
         let new = editing.one(manifest, role)?;
         if role == Role::Image {
@@ -89,13 +88,15 @@ pub fn edit_recipients(
         }
         Ok(new)
     })?;
+    editing.check()?;
     if plan == Plan::Do {
+        held.write(target)?;
         following.arrive(source, target, &root, None)?;
+        if source.root().map_err(ImageError::Source)? != tree.root {
+            return Err(ImageError::ChangedMeanwhile);
+        }
+        target.publish(&root).map_err(ImageError::Target)?;
     }
-    if source.root().map_err(ImageError::Source)? != tree.root {
-        return Err(ImageError::ChangedMeanwhile);
-    }
-    target.publish(&root).map_err(ImageError::Target)?;
     Ok(RecipientsEdited {
         former: tree.root.id().digest,
         digest: root.id().digest,
@@ -111,23 +112,24 @@ struct Editing<'a> {
     wrappers: Vec<Box<dyn PacketWrapper>>,
     /// For each selector.
     removed: Vec<usize>,
+    /// Recipients of whom the packets do not tell who they are.
+    unnamed: usize,
     layers: usize,
     added: usize,
 }
 
 impl Editing<'_> {
-    fn begin(&mut self) {
-        self.removed.fill(0);
-        self.layers = 0;
-        self.added = 0;
-    }
-
     fn check(&self) -> Result<(), ImageError> {
         if self.layers == 0 {
             return Err(ImageError::NotEncrypted);
         }
         let mut counted = self.edit.remove.iter().zip(&self.removed);
         match counted.find(|(_, removed)| **removed == 0) {
+            Some((selector, _)) if selector.is_key_id() && self.unnamed > 0 => {
+                Err(ImageError::UnnamedRecipients {
+                    selector: selector.to_string(),
+                })
+            }
             Some((selector, _)) => Err(ImageError::NoSuchRecipient {
                 selector: selector.to_string(),
             }),
@@ -150,6 +152,7 @@ impl Editing<'_> {
                 continue;
             }
             self.layers += 1;
+            self.unnamed += packets::unnamed(layer)?;
             packets::remove(layer, &self.edit.remove, &mut self.removed)?;
             packets::add(layer, &new)?;
             self.added += new.len();
@@ -165,41 +168,16 @@ impl Editing<'_> {
         }
         let config = Config::fetch(self.source, manifest)?;
         let opened = open_all(manifest, &config, &self.edit.openers, Unbound::Accept)?;
-        let wrap = |(index, opened): (usize, Option<OpenedLayer>)| match opened {
-            None => Ok(Vec::new()),
-            Some(opened) => opened.wrap(index, &self.wrappers),
-        };
-        opened.into_iter().enumerate().map(wrap).collect()
-    }
-}
-
-/// Takes everything and keeps nothing.
-pub(crate) struct Nowhere;
-
-impl ImageTarget for Nowhere {
-    fn holds(&self, _id: &BlobId) -> Result<bool, PortError> {
-        Ok(true)
-    }
-
-    fn write_blob(&self) -> Result<Box<dyn BlobWriter + '_>, PortError> {
-        Ok(Box::new(Self))
-    }
-
-    fn write_manifest(&self, _manifest: &RawManifest) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    fn publish(&self, _root: &RawManifest) -> Result<(), PortError> {
-        Ok(())
-    }
-}
-
-impl BlobWriter for Nowhere {
-    fn write(&mut self, _bytes: &[u8]) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, _digest: &Digest) -> Result<(), PortError> {
-        Ok(())
+        let keys: Vec<_> = opened
+            .iter()
+            .enumerate()
+            .filter_map(|(index, opened)| Some((index, opened.as_ref()?.private())))
+            .collect();
+        let mut packets = wrap_all(&Run::new(&Silent), &keys, &self.wrappers)?.into_iter();
+        let each = opened.iter().map(|opened| match opened {
+            Some(_) => packets.next().unwrap_or_default(),
+            None => Vec::new(),
+        });
+        Ok(each.collect())
     }
 }

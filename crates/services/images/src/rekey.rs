@@ -4,18 +4,20 @@ use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, SystemRandomness, medi
 
 use crate::config::Config;
 use crate::decrypt::{ContentCheck, DecryptOptions, OpenedLayer, content_check, open_all, opening};
-use crate::encrypt::{Place, Preview, Sealed, sealing};
+use crate::encrypt::Preview;
 use crate::error::ImageError;
 use crate::hash::Hasher;
 use crate::manifest::{Manifest, RawManifest};
+use crate::nowhere::Nowhere;
 use crate::parallel;
 use crate::pipeline::{Run, Stage};
 use crate::ports::{ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::recipients::Recipients;
-use crate::recipients_edit::Nowhere;
+use crate::sealed::{Place, Sealed, sealing};
 use crate::select::Platform;
 use crate::walk::{Checked, Walk, Work};
+use crate::wrapping::wrap_all;
 
 /// How an image gets new keys.
 #[derive(Default)]
@@ -121,9 +123,15 @@ impl Work for Rekeying<'_> {
             let opened = opened.get(index).and_then(Option::as_ref);
             self.layer(run, &manifest, config, index, opened)
         })?;
-        for (layer, sealed) in manifest.layers.iter_mut().zip(sealed) {
+        let keys = sealed.iter().enumerate();
+        let keys: Vec<_> = keys
+            .filter_map(|(index, sealed)| Some((index, &sealed.as_ref()?.private)))
+            .collect();
+        let mut packets = wrap_all(run, &keys, self.wrappers)?.into_iter();
+        for (index, (layer, sealed)) in manifest.layers.iter_mut().zip(&sealed).enumerate() {
             if let Some(sealed) = sealed {
-                sealed.describe(layer)?;
+                let packets = packets.next().ok_or(ImageError::Interrupted)?;
+                sealed.describe(index, layer, packets)?;
             }
         }
         manifest.to_raw()
@@ -161,8 +169,8 @@ impl Rekeying<'_> {
         opened: Option<&OpenedLayer>,
     ) -> Result<Option<ContentCheck>, ImageError> {
         let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
-        let unknown = self.options.checks.unknown_packing;
-        content_check(index, layer, opened, config, unknown)
+        let checks = self.options.checks;
+        content_check(index, layer, opened, config, checks)
     }
 
     /// Decrypts, checks and encrypts one layer, piece by piece; it gets its name when all of it was verified.
@@ -230,13 +238,7 @@ impl Rekeying<'_> {
         // OCI's name for the type; one that is not known here keeps its own.
         let media_type =
             media_type::encrypted(&opened.plain_type).unwrap_or_else(|_| layer.media_type.clone());
-        let sealed = Sealed::of(
-            sealer.finish(),
-            plain.digest,
-            &media_type,
-            &place,
-            self.wrappers,
-        )?;
+        let sealed = Sealed::of(sealer.finish(), plain.digest, &media_type, &place)?;
         writer
             .finish(&sealed.id.digest)
             .map_err(ImageError::Target)?;

@@ -188,7 +188,8 @@ fn at_once<T: Sync, A: Send>(questions: &[T], ask: impl Fn(&T) -> A + Sync) -> V
     answers
 }
 
-const MOST_AT_ONCE: usize = 16;
+/// How many questions are open at a time.
+pub(crate) const MOST_AT_ONCE: usize = 16;
 
 /// Why a layer's key was not opened; what a service said keeps its own exit code.
 pub(crate) fn not_opened(index: usize, error: OpenError) -> ImageError {

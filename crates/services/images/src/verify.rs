@@ -197,7 +197,7 @@ impl Verifier<'_> {
         opened: Option<&OpenedLayer>,
         config: &Config,
     ) -> Result<(Option<ContentCheck>, Extent), ImageError> {
-        let unknown = self.options.checks.unknown_packing;
+        let checks = self.options.checks;
         let keyless = self.options.openers.is_empty();
         match opened {
             Some(opened) => {
@@ -205,7 +205,7 @@ impl Verifier<'_> {
                     true => Extent::Bound,
                     false => Extent::Unbound,
                 };
-                let content = content_check(index, layer, Some(opened), config, unknown)?;
+                let content = content_check(index, layer, Some(opened), config, checks)?;
                 Ok((content, extent))
             }
             None if media_type::is_encrypted(&layer.media_type) => {
@@ -214,7 +214,7 @@ impl Verifier<'_> {
             }
             None if keyless && config.diff_id(index).is_none() => Ok((None, Extent::Bytes)),
             None => {
-                let content = content_check(index, layer, None, config, unknown)?;
+                let content = content_check(index, layer, None, config, checks)?;
                 Ok((content, Extent::Plain))
             }
         }

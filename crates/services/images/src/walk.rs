@@ -50,6 +50,8 @@ pub(crate) struct Checked {
 /// What was written.
 #[derive(Debug)]
 pub(crate) struct Written {
+    /// What the source's name stood for.
+    pub(crate) former: Digest,
     pub(crate) root: Digest,
     pub(crate) done: Checked,
     /// Documents beside the image, such as a builder's attestations, that were copied as they are.
@@ -80,9 +82,14 @@ impl Walk<'_> {
                 self.copy_blobs(&manifest).map(|()| None)
             }
         })?;
+        // The last moment at which nothing has happened yet.
+        if self.run.progress.cancelled() {
+            return Err(ImageError::Cancelled);
+        }
         following.arrive(self.source, self.target, &root, work.signing())?;
         self.target.publish(&root).map_err(ImageError::Target)?;
         Ok(Written {
+            former: tree.root.id().digest,
             root: root.id().digest,
             done: total,
             copied,

@@ -1,9 +1,9 @@
 //! Arguments that several commands share, and how their answers are written.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
 use clap::Args;
-use images::{Keys, Recipients, ServiceOpener};
+use images::{Keys, Recipients, ServiceOpener, UnpackedLimit};
 use oci_crypt::PacketOpener;
 use serde::Serialize;
 
@@ -17,8 +17,9 @@ use crate::output::{Format, write_out};
 /// Who may open the image.
 #[derive(Debug, Args)]
 pub(super) struct RecipientArgs {
-    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `pkcs11:PUBLIC-KEY-FILE`, `pkcs11:KEY.yaml`, `pgp:FILE`, `pgp:NAME` (a name,
-    /// e-mail address or fingerprint that GnuPG knows), `coco:keyid=URI::keypath=FILE`, `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several times.
+    /// Who may open it: `jwe:PUBLIC-KEY-FILE`, `pkcs7:CERTIFICATE-FILE`, `pkcs11:PUBLIC-KEY-FILE`, `pkcs11:KEY.yaml`, `pgp:FILE`,
+    /// `pgp:NAME` (a name, e-mail address or fingerprint that GnuPG knows), `coco:keyid=URI::keypath=FILE`,
+    /// `bailiwick:IMAGE-SET` or `provider:NAME[:ARGUMENTS]`. Can be given several times.
     #[arg(long = "recipient", aliases = ["to", "encryption-key"])]
     pub(super) recipients: Vec<String>,
     /// Signed key documents of the image sets, as `bailiwick image key` fetches them.
@@ -52,9 +53,10 @@ impl RecipientArgs {
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
     /// What opens the image: a private key file, with where its password is behind it (`:file=PATH`, `:fd=N`, `:env=NAME` or
-    /// `:pass=PASSWORD`; without, it is asked for), OpenPGP rings among them; the YAML of a key in a hardware module, with where its PIN is behind it likewise; the certificate of such a key; a broker's key
-    /// (`coco:keyid=URI::keypath=FILE`); GnuPG (`gpg:`), which asks its agent or card; or a key provider and what to tell it (`provider:NAME:ARGUMENTS`). Providers that
-    /// are configured here are asked in any case. Can be given several times.
+    /// `:pass=PASSWORD`; without, it is asked for), OpenPGP rings among them; the YAML of a key in a hardware module, with where
+    /// its PIN is behind it likewise; the certificate of such a key; a broker's key (`coco:keyid=URI::keypath=FILE`); GnuPG
+    /// (`gpg:`), which asks its agent or card; or a key provider and what to tell it (`provider:NAME:ARGUMENTS`). Providers
+    /// that are configured here are asked in any case. Can be given several times.
     #[arg(long = "key", alias = "decryption-key", value_name = "FILE[:PASSWORD]")]
     keys: Vec<OsString>,
     /// Certificate of a private key, as ctr-enc takes it: `pkcs7:FILE` means the same as `--key FILE`.
@@ -141,6 +143,48 @@ fn certificate_file(named: &str) -> anyhow::Result<&str> {
     })
 }
 
+/// How far the check of contents goes.
+#[derive(Debug, Args)]
+pub(super) struct UnpackArgs {
+    /// The size that a layer may have once it is unpacked, such as `40GiB`; by default 1 GiB or, where that is more, 200
+    /// times its packed size.
+    #[arg(long = "max-unpacked-size", value_name = "SIZE")]
+    limit: Option<ByteSize>,
+}
+
+impl UnpackArgs {
+    pub(super) fn limit(&self) -> UnpackedLimit {
+        match self.limit {
+            Some(ByteSize(bytes)) => UnpackedLimit::AtMost(bytes),
+            None => UnpackedLimit::Usual,
+        }
+    }
+}
+
+/// A number of bytes: `1000`, `64MiB`, `40G`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ByteSize(u64);
+
+impl FromStr for ByteSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.find(|letter: char| !letter.is_ascii_digit());
+        let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+        let power = match unit.strip_suffix("iB").unwrap_or(unit) {
+            "" | "B" => 0,
+            "K" => 1,
+            "M" => 2,
+            "G" => 3,
+            "T" => 4,
+            _ => return Err("write a number and `KiB`, `MiB`, `GiB` or `TiB`"),
+        };
+        let number: u64 = number.parse().map_err(|_| "it is no number of bytes")?;
+        let bytes = number.checked_mul(1 << (10 * power));
+        bytes.map(Self).ok_or("it is more than can be counted")
+    }
+}
+
 /// How the answer is written.
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
@@ -161,5 +205,36 @@ impl OutputArgs {
             Format::Json => write_out(&serde_json::to_string_pretty(data)?),
         };
         written.map_err(anyhow::Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units_or_refused() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("12", 12),
+            ("12B", 12),
+            ("3KiB", 3072),
+            ("2G", 2 << 30),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for wrong in [
+            "",
+            "G",
+            "-1",
+            "1.5G",
+            "1 GiB",
+            "1PiB",
+            "99999999999TiB",
+            "iB",
+        ] {
+            assert!(wrong.parse::<ByteSize>().is_err(), "{wrong}");
+        }
     }
 }

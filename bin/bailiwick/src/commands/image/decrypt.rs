@@ -2,11 +2,14 @@
 
 use clap::Args;
 use estate::Digest;
-use images::{DecryptOptions, Unbound, UnknownPacking};
-use registry::{Reference, open_source, open_target_from};
+use images::{
+    DECRYPTED_FROM, DecryptOptions, Decrypted, Provenance, Unbound, UnknownPacking, decrypt_from,
+    preview_decrypt,
+};
+use registry::{Reference, Version, open_source, open_target_from};
 use serde::Serialize;
 
-use super::args::{KeyArgs, OutputArgs};
+use super::args::{KeyArgs, OutputArgs, UnpackArgs};
 use super::{RegistryArgs, layers, progress};
 
 /// Decrypts an image and verifies all of it.
@@ -27,6 +30,14 @@ pub(super) struct DecryptArgs {
     #[arg(long)]
     accept_unknown_packing: bool,
     #[command(flatten)]
+    unpack: UnpackArgs,
+    /// Let the plain image say which encrypted one it was, as is done for an image that was named by its digest.
+    #[arg(long)]
+    keep_provenance: bool,
+    /// Shows what would be decrypted, as far as keys and manifests tell, and writes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     registries: RegistryArgs,
@@ -36,33 +47,44 @@ pub(super) struct DecryptArgs {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
-    digest: Digest,
+    /// What the source's name stood for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
     layers: usize,
-    unbound: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unbound: Option<usize>,
+    provenance: bool,
+    dry_run: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &DecryptArgs) -> anyhow::Result<()> {
     let keyring = args.keys.required("there is no key to decrypt with")?;
     let registries = args.registries.options();
-    let options = DecryptOptions {
-        unbound: match args.require_binding {
-            true => Unbound::Refuse,
-            false => Unbound::Accept,
-        },
-        unknown_packing: match args.accept_unknown_packing {
-            true => UnknownPacking::Accept,
-            false => UnknownPacking::Refuse,
-        },
-    };
     let from = open_source(&args.source, &registries)?;
+    let provenance = provenance(args);
+    if args.dry_run {
+        let shown = preview_decrypt(from.as_ref(), &keyring.openers(), checks(args))?;
+        let done = Done {
+            former: None,
+            digest: None,
+            layers: shown.layers,
+            unbound: None,
+            provenance: provenance != Provenance::Untold,
+            dry_run: true,
+        };
+        return args.output.print(&done, text);
+    }
     let to = open_target_from(&args.source, &args.target, &registries)?;
     let bar = progress("decrypting");
-    let decrypted = images::decrypt(
+    let decrypted = decrypt_from(
         from.as_ref(),
         to.as_ref(),
         &keyring.openers(),
-        options,
+        checks(args),
+        &provenance,
         bar.as_ref(),
     )?;
     drop(bar);
@@ -71,20 +93,69 @@ pub(super) fn run(args: &DecryptArgs) -> anyhow::Result<()> {
         layers(decrypted.layers),
         args.target
     );
-    if decrypted.unbound > 0 {
+    tell(&decrypted, &provenance);
+    let done = Done {
+        former: Some(decrypted.former),
+        digest: Some(decrypted.digest),
+        layers: decrypted.layers,
+        unbound: Some(decrypted.unbound),
+        provenance: provenance != Provenance::Untold,
+        dry_run: false,
+    };
+    args.output.print(&done, text)
+}
+
+fn checks(args: &DecryptArgs) -> DecryptOptions {
+    DecryptOptions {
+        unbound: match args.require_binding {
+            true => Unbound::Refuse,
+            false => Unbound::Accept,
+        },
+        unknown_packing: match args.accept_unknown_packing {
+            true => UnknownPacking::Accept,
+            false => UnknownPacking::Refuse,
+        },
+        unpacked: args.unpack.limit(),
+    }
+}
+
+/// Whoever names an image by its digest wants to know later that it is the one; a tag promises nothing that could be lost.
+fn provenance(args: &DecryptArgs) -> Provenance {
+    let (repository, pinned) = match &args.source {
+        Reference::Remote(remote) => {
+            let name = format!("{}/{}", remote.host(), remote.repository().as_str());
+            (Some(name), matches!(remote.version(), Version::Digest(_)))
+        }
+        _ => (None, false),
+    };
+    match pinned || args.keep_provenance {
+        true => Provenance::Told { repository },
+        false => Provenance::Untold,
+    }
+}
+
+fn tell(decrypted: &Decrypted, provenance: &Provenance) {
+    eprintln!(
+        "the digest changes: {} -> {}",
+        decrypted.former, decrypted.digest
+    );
+    if *provenance != Provenance::Untold {
         eprintln!(
-            "warning: not bound to this image: {}",
-            layers(decrypted.unbound)
+            "the former one stands in the annotation `{DECRYPTED_FROM}`; signatures of it don't cover the plain image"
         );
+    }
+    if decrypted.unbound > 0 {
+        let unbound = layers(decrypted.unbound);
+        eprintln!("warning: not bound to this image: {unbound}");
         eprintln!(
             "hint: only who encrypted them knows that they belong together; `--require-binding` refuses them"
         );
     }
-    let done = Done {
-        digest: decrypted.digest,
-        layers: decrypted.layers,
-        unbound: decrypted.unbound,
-    };
-    args.output
-        .print(&done, |done| format!("{}\n", done.digest))
+}
+
+fn text(done: &Done) -> String {
+    match done.digest {
+        Some(digest) => format!("{digest}\n"),
+        None => format!("would decrypt {}\n", layers(done.layers)),
+    }
 }

@@ -8,7 +8,7 @@ use images::{
 use registry::{Reference, open_source, open_target_from};
 use serde::Serialize;
 
-use super::args::{KeyArgs, OutputArgs, RecipientArgs};
+use super::args::{KeyArgs, OutputArgs, RecipientArgs, UnpackArgs};
 use super::{RegistryArgs, layers, progress};
 use crate::advice::Advice;
 
@@ -49,6 +49,8 @@ struct RewriteArgs {
     recipients: RecipientArgs,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    unpack: UnpackArgs,
     /// Shows what would change, and changes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -103,7 +105,10 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
     let options = RekeyOptions {
         openers: keyring.openers(),
         platforms: args.platforms.clone(),
-        checks: DecryptOptions::default(),
+        checks: DecryptOptions {
+            unpacked: rewrite.unpack.limit(),
+            ..DecryptOptions::default()
+        },
     };
     let from = open_source(&rewrite.source, &registries)?;
     if rewrite.dry_run {
@@ -141,17 +146,19 @@ pub(super) fn rebind(args: &RebindArgs) -> anyhow::Result<()> {
     let keyring = rewrite.keys.required(KEYLESS)?;
     let recipients = rewrite.recipients.read(&rewrite.keys.gpg())?;
     let from = open_source(&rewrite.source, &registries)?;
+    let limit = rewrite.unpack.limit();
     let done = if rewrite.dry_run {
         preview_rebind(from.as_ref(), &keyring.openers(), &recipients)?
     } else {
         let to = open_target_from(&rewrite.source, &rewrite.target, &registries)?;
         let bar = progress("verifying");
         let openers = keyring.openers();
-        images::rebind(
+        images::rebind_within(
             from.as_ref(),
             to.as_ref(),
             &openers,
             &recipients,
+            limit,
             bar.as_ref(),
         )?
     };

@@ -9,7 +9,7 @@ use images::{
 use registry::{Reference, open_source};
 use serde::Serialize;
 
-use super::args::{KeyArgs, OutputArgs};
+use super::args::{KeyArgs, OutputArgs, UnpackArgs};
 use super::signed_by::{self, SignedByArgs};
 use super::{RegistryArgs, progress};
 
@@ -33,6 +33,8 @@ pub(super) struct VerifyArgs {
     require_binding: bool,
     #[command(flatten)]
     signed_by: SignedByArgs,
+    #[command(flatten)]
+    unpack: UnpackArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -65,6 +67,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
                 true => Unbound::Refuse,
                 false => Unbound::Accept,
             },
+            unpacked: args.unpack.limit(),
             ..DecryptOptions::default()
         },
     };

@@ -75,7 +75,7 @@ impl ImageSource for DockerArchiveSource {
             }
             .into());
         }
-        Ok(Box::new(self.archive.reader(extent)))
+        Ok(Box::new(self.archive.reader(extent)?))
     }
 }
 
@@ -166,7 +166,7 @@ fn layer(
     let reader = archive.reader(Extent {
         size: extent.size.min(4),
         ..extent
-    });
+    })?;
     read_into(reader, &mut start)?;
     let media_type = match start {
         [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -195,7 +195,7 @@ fn read_into(mut reader: super::ExtentReader<'_>, buffer: &mut [u8]) -> Result<(
 }
 
 fn digest_of(archive: &Archive, extent: Extent) -> Result<Digest, RegistryError> {
-    let mut reader = archive.reader(extent);
+    let mut reader = archive.reader(extent)?;
     let mut hasher = Context::new(&SHA256);
     let mut buffer = vec![0; 256 * 1024];
     loop {

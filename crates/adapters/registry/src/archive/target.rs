@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +10,7 @@ use estate::Digest;
 use images::{About, BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
 
 use super::tar::{Entry, Extent, directory_header, end_of_archive, file_header, padding};
-use super::{Archive, blob_name};
+use super::{Archive, ExtentReader, blob_name};
 use crate::error::RegistryError;
 use crate::layout::{
     Attached, BLOBS, INDEX, LayoutIndex, MARKER, Staging, attached, lock_directory, marker_bytes,
@@ -133,7 +132,7 @@ impl ArchiveTarget {
         }
         for (name, extent) in former.iter().flat_map(|former| former_blobs(former)) {
             if let Some(former) = former.filter(|_| !staged.contains_key(name)) {
-                let part = Part(&former.file, extent);
+                let part = Part(former.reader(extent).map_err(io::Error::other)?);
                 put(
                     file,
                     name,
@@ -169,18 +168,12 @@ fn put(to: &mut File, name: &str, size: u64, mut from: impl Read) -> io::Result<
     io::copy(&mut io::repeat(0).take(padding(size)), to).map(drop)
 }
 
-/// A part of a file, as a stream.
-struct Part<'a>(&'a File, Extent);
+/// A part of an archive, as a stream.
+struct Part<'a>(ExtentReader<'a>);
 
 impl Read for Part<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Self(file, Extent { offset, size }) = self;
-        let most = usize::try_from(*size).unwrap_or(usize::MAX);
-        let (buffer, _) = buffer.split_at_mut(most.min(buffer.len()));
-        let count = file.read_at(buffer, *offset)?;
-        *offset += count as u64;
-        *size -= count as u64;
-        Ok(count)
+        self.0.fill(buffer).map_err(io::Error::other)
     }
 }
 

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use estate::Digest;
 use oci_crypt::{
-    Binding, Bound, KeyPacket, LayerAnnotations, LayerOpener, PacketOpener, PacketWrapper,
-    PrivateOptions, PublicOptions, SealError, SeenDescriptor, SeenPlace, media_type,
-    open_layer_key, seal_annotations,
+    Binding, Bound, LayerAnnotations, LayerOpener, PacketOpener, PrivateOptions, PublicOptions,
+    SeenDescriptor, SeenPlace, media_type, open_layer_key,
 };
 
 use super::Unbound;
 use crate::config::Config;
-use crate::encrypt::to_format;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, Manifest};
-use crate::services::{not_opened, not_sealed};
+use crate::sealed::{Place, binding, to_format};
+use crate::services::not_opened;
 
 /// A layer whose key was opened and whose binding, if there is one, holds.
 pub(crate) struct OpenedLayer {
@@ -40,7 +39,7 @@ pub(crate) fn open_all(
             }
             let opened = OpenedLayer::open(index, layer, openers)?;
             opened.check_place(index, layer, manifest, config)?;
-            Ok(Some(opened))
+            opened.spelled_out(index, layer, manifest, config).map(Some)
         })
         .collect::<Result<_, ImageError>>()?;
     let bound = |opened: &Option<OpenedLayer>| opened.as_ref().is_some_and(OpenedLayer::is_bound);
@@ -122,6 +121,29 @@ impl OpenedLayer {
             .map_err(|source| ImageError::BoundElsewhere { index, source })
     }
 
+    /// A binding of which there was only the hash, once it was compared: who gets the key next may have room for all of it.
+    fn spelled_out(
+        self,
+        index: usize,
+        layer: &Descriptor,
+        manifest: &Manifest,
+        config: &Config,
+    ) -> Result<Self, ImageError> {
+        let place = Place {
+            manifest,
+            config,
+            index,
+        };
+        let private = match self.private.bound() {
+            Bound::Hash(_) => {
+                let whole = binding(&place, &layer.media_type, layer.id)?;
+                self.private.rebound(whole)
+            }
+            Bound::Full(_) | Bound::Unbound => self.private,
+        };
+        Ok(Self { private, ..self })
+    }
+
     /// Compares the binding with the descriptor alone. The short form can't be compared without its former place: the
     /// caller must check the content instead.
     pub(crate) fn check_descriptor(
@@ -142,28 +164,14 @@ impl OpenedLayer {
         }
     }
 
-    /// The annotations of the same key, bound to another place, for these recipients and nobody else.
-    pub(crate) fn rebind(
-        self,
-        index: usize,
-        binding: Binding,
-        wrappers: &[Box<dyn PacketWrapper>],
-    ) -> Result<BTreeMap<String, String>, ImageError> {
-        let wrappers: Vec<&dyn PacketWrapper> = wrappers.iter().map(|wrapper| &**wrapper).collect();
-        seal_annotations(&self.public, &self.private.rebound(binding), &wrappers)
-            .map_err(|error| not_sealed(index, error))
+    /// The same key, bound to another place.
+    pub(crate) fn rebound(self, binding: Binding) -> (PublicOptions, PrivateOptions) {
+        (self.public, self.private.rebound(binding))
     }
 
-    /// Packets of the same key, bound as before, for more recipients.
-    pub(crate) fn wrap(
-        &self,
-        index: usize,
-        wrappers: &[Box<dyn PacketWrapper>],
-    ) -> Result<Vec<KeyPacket>, ImageError> {
-        let packets = wrappers.iter().map(|wrapper| wrapper.wrap(&self.private));
-        packets
-            .collect::<Result<_, _>>()
-            .map_err(|source| not_sealed(index, SealError::Wrap { source }))
+    /// What is wrapped for those who open the layer.
+    pub(crate) fn private(&self) -> &PrivateOptions {
+        &self.private
     }
 
     pub(crate) fn opener(&self, index: usize) -> Result<LayerOpener, ImageError> {
@@ -189,8 +197,16 @@ impl OpenedLayer {
             });
         }
         match self.private.digest() {
-            Some(author) if author != plain.to_string() => Err(ImageError::PlainDigest { index }),
+            Some(author) if author != plain.to_string() && !self.may_be_packed_since() => {
+                Err(ImageError::PlainDigest { index })
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Peers that pack a layer on its way name the digest that it had before. Its content has a diff id to be what it was.
+    fn may_be_packed_since(&self) -> bool {
+        let packing = self.plain_type.rsplit(['+', '.']).next();
+        !self.is_bound() && matches!(packing, Some("gzip" | "zstd"))
     }
 }

@@ -81,6 +81,12 @@ impl Memory {
             .insert(digest.parse().unwrap(), bytes);
     }
 
+    /// Another document under the same name.
+    pub(crate) fn replace_manifest(&self, digest: &str, manifest: RawManifest) {
+        let mut inside = self.inside.lock().unwrap();
+        inside.manifests.insert(digest.parse().unwrap(), manifest);
+    }
+
     pub(crate) fn root_json(&self) -> Value {
         let root = self.inside.lock().unwrap().root.clone().unwrap();
         serde_json::from_slice(&root.bytes).unwrap()

@@ -223,19 +223,20 @@ fn nobody_removes_the_last_recipient_or_one_who_is_not_there() {
         remove(&encrypted, &["jwe"]),
         Err(ImageError::LastRecipient { index: 0 })
     ));
-    for absent in [
-        "jwe#1",
-        "jwe:ann",
-        "pkcs7",
-        "bailiwick:medrec",
-        "provider:kms",
-    ] {
+    for absent in ["jwe#1", "pkcs7", "bailiwick:medrec", "provider:kms"] {
         let refused = remove(&encrypted, &[absent]);
         assert!(
             matches!(refused, Err(ImageError::NoSuchRecipient { .. })),
             "{absent}"
         );
     }
+    // The packet does not say that it is not for her.
+    let unnamed = remove(&encrypted, &["jwe:ann"]).unwrap_err();
+    assert!(
+        matches!(unnamed, ImageError::UnnamedRecipients { .. })
+            && unnamed.to_string().contains("jwe#0"),
+        "{unnamed}"
+    );
     assert_eq!(encrypted.root_json(), before);
     assert!(matches!(
         remove(&image("a"), &["jwe"]),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use images::{BlobId, DecryptOptions, ImageError, Kind, Unbound, UnknownPacking};
+use images::{BlobId, DecryptOptions, ImageError, Kind, Unbound, UnknownPacking, UnpackedLimit};
 use jose::jwe::EncryptionKey;
 use jose::key_file::parse_public;
 use oci_crypt::{Bound, JweWrapper, LayerSealer, SystemRandomness, seal_annotations};
@@ -42,6 +42,7 @@ fn peers_image(person: &Person, which: &[usize]) -> Memory {
 const STRICT: DecryptOptions = DecryptOptions {
     unbound: Unbound::Refuse,
     unknown_packing: UnknownPacking::Refuse,
+    unpacked: UnpackedLimit::Usual,
 };
 
 #[test]
@@ -115,6 +116,24 @@ fn a_wrong_digest_of_the_author_is_found() {
     memory.edit(|json| json["layers"] = layers);
     let (result, _) = person.decrypts(&memory);
     assert!(matches!(result, Err(ImageError::PlainDigest { index: 1 })));
+}
+
+/// As skopeo encrypts a layer that was not packed yet: the digest is that of the tar, the layer is its gzip.
+#[test]
+fn a_layer_that_was_packed_on_its_way_is_judged_by_its_content() {
+    let person = Person::new();
+    let memory = image("a");
+    let mut layers = memory.root_json()["layers"].clone();
+    let packed = layers.as_array().unwrap().iter().position(|layer| {
+        let media_type = layer["mediaType"].as_str().unwrap();
+        media_type.ends_with("gzip")
+    });
+    let packed = packed.unwrap();
+    seal_as_peer(&person, &memory, &mut layers[packed], b"what it was before");
+    memory.edit(|json| json["layers"] = layers);
+    let (result, target) = person.decrypts(&memory);
+    result.unwrap();
+    assert!(target.is_published());
 }
 
 #[test]
