@@ -21,10 +21,12 @@ use rpc::{
     unix::{self, Access},
     workload::{self, WorkloadSettings},
 };
+use serde::Serialize;
 use tpm::TpmNodeKeys;
 
 use crate::{
     config::{self, AgentConfig, AttestorConfig},
+    output::Format,
     system::SystemClock,
 };
 
@@ -52,6 +54,9 @@ enum AgentCommand {
         /// The agent's configuration.
         #[arg(long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
+        /// How the answer is written.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
 }
 
@@ -59,7 +64,7 @@ enum AgentCommand {
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     match args.command {
         AgentCommand::Run { config } => serve(config::read(&config)?).await,
-        AgentCommand::Identify { config } => identify(config::read(&config)?),
+        AgentCommand::Identify { config, output } => identify(config::read(&config)?, output),
     }
 }
 
@@ -156,10 +161,26 @@ async fn serve(config: AgentConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn identify(config: AgentConfig) -> anyhow::Result<()> {
+/// A node as `inventory.toml` names it.
+#[derive(Serialize)]
+struct Identified {
+    node: String,
+    /// SHA-256 of the endorsement key; absent where the node has no TPM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ek: Option<String>,
+    /// How the node attests, where that is not by its TPM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attest: Option<&'static str>,
+}
+
+fn identify(config: AgentConfig, output: Format) -> anyhow::Result<()> {
     make_private(&config.state)?;
     let keys = node_keys(&config)?;
-    println!("[node.{}]", config.node);
+    let mut identified = Identified {
+        node: config.node.to_string(),
+        ek: None,
+        attest: None,
+    };
     match keys.identify()? {
         agent::ports::Identification::Tpm {
             ek_public,
@@ -167,15 +188,28 @@ fn identify(config: AgentConfig) -> anyhow::Result<()> {
             ..
         } => {
             let ek = tpm_quote::PublicArea::parse(&ek_public)?;
-            println!("ek = \"{}\"", estate::Digest::from_bytes(ek.spki_sha256()));
+            identified.ek = Some(estate::Digest::from_bytes(ek.spki_sha256()).to_string());
             if ek_chain.is_empty() {
                 eprintln!("warning: the TPM holds no certificate of its manufacturer");
             }
         }
-        agent::ports::Identification::Token(_) => println!("attest = \"join-token\""),
+        agent::ports::Identification::Token(_) => identified.attest = Some("join-token"),
     }
+    output.print(&identified, inventory_lines)?;
     eprintln!("hint: add `cluster`, `location` and `boot`, then `bailiwick apply`");
     Ok(())
+}
+
+fn inventory_lines(identified: &Identified) -> String {
+    let Identified { node, ek, attest } = identified;
+    let mut lines = format!("[node.{node}]\n");
+    if let Some(ek) = ek {
+        lines.push_str(&format!("ek = \"{ek}\"\n"));
+    }
+    if let Some(attest) = attest {
+        lines.push_str(&format!("attest = \"{attest}\"\n"));
+    }
+    lines
 }
 
 fn settings(config: &AgentConfig) -> anyhow::Result<Settings> {

@@ -19,12 +19,16 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use folder::LabFolder;
 use node::{LabNode, NODES};
 use processes::{background, own_command};
 
-use crate::advice::Advice;
+use crate::{
+    advice::Advice,
+    output::{Format, or_dash, table},
+};
 
 /// A whole trust domain on this machine, to try things with.
 #[derive(Debug, Args)]
@@ -52,6 +56,9 @@ enum LabCommand {
         /// The port for nodes; usually one that is free.
         #[arg(long)]
         port: Option<u16>,
+        /// How what runs then is written.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Ends what `up` started.
     ///
@@ -71,6 +78,9 @@ enum LabCommand {
         /// Where everything of the lab lies.
         #[arg(long, default_value = DEFAULT_FOLDER)]
         dir: PathBuf,
+        /// How the answer is written.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Boots a node anew, if need be into another kernel, which its boot profile does not accept.
     ///
@@ -125,9 +135,10 @@ pub(crate) fn run(args: LabArgs) -> anyhow::Result<()> {
             containerds,
             containerd_configs,
             port,
-        } => up(&dir, &containerds, &containerd_configs, port),
+            output,
+        } => up(&dir, &containerds, &containerd_configs, port, output),
         LabCommand::Down { dir, purge } => down(&LabFolder::existing(&dir)?, purge),
-        LabCommand::Status { dir } => status(&LabFolder::existing(&dir)?),
+        LabCommand::Status { dir, output } => status(&LabFolder::existing(&dir)?, output),
         LabCommand::Reboot { dir, node, kernel } => {
             reboot(&LabFolder::existing(&dir)?, &node, &kernel)
         }
@@ -139,6 +150,7 @@ fn up(
     containerds: &[NodeFile],
     containerd_configs: &[NodeFile],
     port: Option<u16>,
+    output: Format,
 ) -> anyhow::Result<()> {
     // The server's socket answers root alone, and so would refuse the first `apply`.
     if !rustix::process::geteuid().is_root() {
@@ -189,7 +201,7 @@ fn up(
         node.await_sockets(&lab)?;
         node.await_admission(&lab)?;
     }
-    status(&lab)?;
+    status(&lab, output)?;
     advise(&lab, containerds);
     Ok(())
 }
@@ -283,23 +295,45 @@ fn down(lab: &LabFolder, purge: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn status(lab: &LabFolder) -> anyhow::Result<()> {
-    println!("{:<18} {:<9} {:<8} where", "part", "state", "pid");
-    for part in lab.parts() {
+/// A part of the lab.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartReport {
+    name: String,
+    running: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(rename = "where")]
+    place: String,
+}
+
+fn status(lab: &LabFolder, output: Format) -> anyhow::Result<()> {
+    let parts = lab.parts().into_iter().map(|part| {
         let pid = part.running();
-        let state = if pid.is_some() { "running" } else { "ended" };
-        let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        println!(
-            "{:<18} {state:<9} {pid:<8} {}",
-            part.name(),
-            lab.place_of(&part)
-        );
-    }
+        PartReport {
+            name: part.name().to_string(),
+            running: pid.is_some(),
+            pid: pid.and_then(|pid| pid.to_string().parse().ok()),
+            place: lab.place_of(&part).to_string(),
+        }
+    });
+    output.print(&parts.collect::<Vec<_>>(), |parts| {
+        let rows: Vec<_> = parts.iter().map(PartReport::row).collect();
+        table(&["part", "state", "pid", "where"], &rows)
+    })?;
     eprintln!(
         "hint: bailiwick node list --config {}",
         lab.join("client.toml").display()
     );
     Ok(())
+}
+
+impl PartReport {
+    fn row(&self) -> Vec<String> {
+        let state = if self.running { "running" } else { "ended" };
+        let (name, place) = (self.name.clone(), self.place.clone());
+        vec![name, state.to_owned(), or_dash(self.pid), place]
+    }
 }
 
 fn reboot(lab: &LabFolder, name: &str, kernel: &str) -> anyhow::Result<()> {

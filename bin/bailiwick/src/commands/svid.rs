@@ -12,6 +12,7 @@ use std::{
 use clap::{Args, Subcommand};
 use proto::spiffe::{X509svid, X509svidResponse};
 use rpc::delivery_client::{DeliveryError, WorkloadClient};
+use serde::Serialize;
 use spiffe_id::{UnixTime, X509Bundle, split_der_chain, verify_x509_svid};
 use tokio_stream::StreamExt;
 use zeroize::Zeroizing;
@@ -20,7 +21,7 @@ use super::{
     exec::{chain, hint},
     socket::SocketArgs,
 };
-use crate::system::SystemClock;
+use crate::{output::Format, system::SystemClock};
 
 /// This workload's identity documents.
 #[derive(Debug, Args)]
@@ -40,6 +41,9 @@ enum SvidCommand {
         /// Folder for svid.pem, svid_key.pem and bundle.pem.
         #[arg(long, value_name = "DIR")]
         write: Option<PathBuf>,
+        /// How the answer is written.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Prints a JWT-SVID.
     ///
@@ -50,6 +54,9 @@ enum SvidCommand {
         /// Whom the token is for; may be given more than once.
         #[arg(long, required = true, value_name = "AUDIENCE")]
         audience: Vec<String>,
+        /// How the answer is written.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Follows the X.509-SVID: one line for each new one, and new files with `--write`.
     Watch {
@@ -58,6 +65,9 @@ enum SvidCommand {
         /// Folder for svid.pem, svid_key.pem and bundle.pem.
         #[arg(long, value_name = "DIR")]
         write: Option<PathBuf>,
+        /// How each line is written; as JSON, one object in a line.
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
     },
 }
 
@@ -77,6 +87,8 @@ enum SvidError {
     },
     #[error("the output can't be written")]
     Output(#[source] io::Error),
+    #[error("the answer has no JSON form")]
+    Json(#[source] serde_json::Error),
     #[error("the run-time can't be started")]
     Runtime(#[source] io::Error),
 }
@@ -107,25 +119,46 @@ pub(crate) fn run(args: &SvidArgs) -> ExitCode {
 
 async fn answer(command: &SvidCommand) -> Result<(), SvidError> {
     match command {
-        SvidCommand::Jwt { socket, audience } => {
+        SvidCommand::Jwt {
+            socket,
+            audience,
+            output,
+        } => {
             let mut client = connect(socket).await?;
-            for (_, token) in client.jwt_svids(audience.clone()).await? {
-                say(&token)?;
-            }
-            Ok(())
+            let svids = client.jwt_svids(audience.clone()).await?;
+            let tokens = svids.into_iter().map(|(id, token)| Token {
+                spiffe_id: id.to_string(),
+                token,
+            });
+            shown(*output, &tokens.collect::<Vec<_>>(), |tokens| {
+                let lines = tokens.iter().map(|token| format!("{}\n", token.token));
+                lines.collect()
+            })
         }
-        SvidCommand::X509 { socket, write } => {
+        SvidCommand::X509 {
+            socket,
+            write,
+            output,
+        } => {
             let mut client = connect(socket).await?;
             let mut stream = pin!(client.x509_svids().await?);
             let response = stream.next().await.ok_or(SvidError::NotVerified)??;
             let documents = Documents::verified(response)?;
-            match write {
-                Some(folder) => documents.write(folder),
-                None => say(documents.certificates.trim_end()),
+            if let Some(folder) = write {
+                documents.write(folder)?;
             }
+            let said = documents.shown(Some(&documents.certificates));
+            shown(*output, &said, |said| match write {
+                Some(_) => String::new(),
+                None => said.certificates.unwrap_or_default().to_owned(),
+            })
         }
-        SvidCommand::Watch { socket, write } => {
-            let followed = follow(socket, write.as_deref()).await;
+        SvidCommand::Watch {
+            socket,
+            write,
+            output,
+        } => {
+            let followed = follow(socket, write.as_deref(), *output).await;
             if let (Err(SvidError::Delivery(DeliveryError::Denied { .. })), Some(folder)) =
                 (&followed, write)
             {
@@ -136,7 +169,11 @@ async fn answer(command: &SvidCommand) -> Result<(), SvidError> {
     }
 }
 
-async fn follow(socket: &SocketArgs, write: Option<&Path>) -> Result<(), SvidError> {
+async fn follow(
+    socket: &SocketArgs,
+    write: Option<&Path>,
+    output: Format,
+) -> Result<(), SvidError> {
     let mut client = connect(socket).await?;
     let mut stream = pin!(client.x509_svids().await?);
     while let Some(response) = stream.next().await {
@@ -144,9 +181,48 @@ async fn follow(socket: &SocketArgs, write: Option<&Path>) -> Result<(), SvidErr
         if let Some(folder) = write {
             documents.write(folder)?;
         }
-        say(&format!("{} until {}", documents.id, documents.not_after))?;
+        let line = match output {
+            Format::Text => format!("{} until {}", documents.id, documents.not_after),
+            Format::Json => {
+                serde_json::to_string(&documents.shown(None)).map_err(SvidError::Json)?
+            }
+        };
+        say(&line)?;
     }
     Ok(())
+}
+
+/// A JWT-SVID, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    spiffe_id: String,
+    token: String,
+}
+
+/// An X.509-SVID, for programs; never its key.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    spiffe_id: &'a str,
+    not_after: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificates: Option<&'a str>,
+}
+
+fn shown<T: Serialize>(
+    output: Format,
+    data: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), SvidError> {
+    let text = match output {
+        Format::Text => text(data),
+        Format::Json => serde_json::to_string_pretty(data).map_err(SvidError::Json)?,
+    };
+    match text.trim_end() {
+        "" => Ok(()),
+        text => say(text),
+    }
 }
 
 /// Removes key and certificate: somebody had a hand inside, or the node is banned, and what was given is not left lying there.
@@ -222,6 +298,14 @@ impl Documents {
                 .map(|der| pem("CERTIFICATE", der))
                 .collect(),
         })
+    }
+
+    fn shown<'a>(&'a self, certificates: Option<&'a str>) -> Shown<'a> {
+        Shown {
+            spiffe_id: &self.id,
+            not_after: self.not_after.to_string(),
+            certificates,
+        }
     }
 
     /// The certificate last: a reader that waits for it finds the key beside it.
