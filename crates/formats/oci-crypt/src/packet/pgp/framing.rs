@@ -9,8 +9,6 @@ use crate::packet::PacketError;
 
 pub(super) const PUBLIC_KEY_SESSION_KEY: u8 = 1;
 pub(super) const PASSWORD_SESSION_KEY: u8 = 3;
-pub(super) const SECRET_KEY: u8 = 5;
-pub(super) const PUBLIC_KEY: u8 = 6;
 pub(super) const COMPRESSED: u8 = 8;
 pub(super) const UNPROTECTED: u8 = 9;
 pub(super) const MARKER: u8 = 10;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::framing::{PUBLIC_KEY, Packets, SECRET_KEY};
+use super::framing::Packets;
 use super::key_id::PgpKeyId;
 
 /// Longest file or ring of OpenPGP keys that is read.
@@ -176,6 +176,8 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
+const SECRET_KEY: u8 = 5;
+const PUBLIC_KEY: u8 = 6;
 const ARMOR: &[u8] = b"-----BEGIN PGP ";
 const END: &[u8] = b"-----END PGP ";
 const KINDS: [&[u8]; 2] = [
