@@ -146,6 +146,34 @@ mod with_keys {
     }
 
     #[test]
+    fn newer_messages_are_read_although_peers_write_none() {
+        use pgp::composed::{Deserializable as _, MessageBuilder, SignedPublicKey};
+        use pgp::crypto::aead::{AeadAlgorithm, ChunkSize};
+        use pgp::crypto::sym::SymmetricKeyAlgorithm;
+        use rand::rngs::OsRng;
+
+        let file = vector("p256.pub");
+        let file = key_file::KeyFile::read(&file).unwrap();
+        let key = SignedPublicKey::from_bytes(file.keys().unwrap()[0].bytes).unwrap();
+        let subkey = &key.public_subkeys[0];
+        for is_told in [true, false] {
+            let options = vector("options.json");
+            let (cipher, aead) = (SymmetricKeyAlgorithm::AES256, AeadAlgorithm::Ocb);
+            let builder = MessageBuilder::from_bytes("", options.clone());
+            let mut builder = builder.seipd_v2(OsRng, cipher, aead, ChunkSize::default());
+            let _ = match is_told {
+                true => builder.encrypt_to_key(OsRng, subkey).unwrap(),
+                false => builder.encrypt_to_key_anonymous(OsRng, subkey).unwrap(),
+            };
+            let message = builder.to_vec(OsRng).unwrap();
+            assert_eq!(opened(&opener("p256.key"), &message), Some(options));
+            assert!(is_not_ours(&opener("p384.key"), &message));
+            let recipients = pgp_recipients(&message).unwrap();
+            assert_eq!(recipients[0] != PgpHolder::Hidden, is_told);
+        }
+    }
+
+    #[test]
     fn a_hidden_message_for_others_is_not_ours() {
         assert!(is_not_ours(&opener("p521.key"), &vector("gpg.hidden.msg")));
         assert!(is_not_ours(
