@@ -125,29 +125,35 @@ func decrypt(layer io.Reader, descriptor ocispec.Descriptor, question Question) 
 	return answer, nil
 }
 
+// recipients are all that the question names, of every scheme.
 func recipients(question Question) (config.CryptoConfig, error) {
+	var all []config.CryptoConfig
+	var failed error
+	add := func(crypto config.CryptoConfig, err error) {
+		all, failed = append(all, crypto), errors.Join(failed, err)
+	}
 	if len(question.Providers) > 0 {
-		return config.EncryptWithKeyProvider(named(question.Providers))
+		add(config.EncryptWithKeyProvider(named(question.Providers)))
 	}
 	if question.GpgRing != "" {
 		ring, err := os.ReadFile(question.GpgRing)
-		if err != nil {
-			return config.CryptoConfig{}, err
-		}
-		return config.EncryptWithGpg(named(question.GpgRecipients), ring)
+		failed = errors.Join(failed, err)
+		add(config.EncryptWithGpg(named(question.GpgRecipients), ring))
 	}
 	if len(question.Certificates) > 0 {
 		certificates, err := readAll(question.Certificates)
-		if err != nil {
-			return config.CryptoConfig{}, err
-		}
-		return config.EncryptWithPkcs7(certificates)
+		failed = errors.Join(failed, err)
+		add(config.EncryptWithPkcs7(certificates))
 	}
-	keys, err := readAll(question.Recipients)
-	if err != nil {
-		return config.CryptoConfig{}, err
+	if len(question.Recipients) > 0 {
+		keys, err := readAll(question.Recipients)
+		failed = errors.Join(failed, err)
+		add(config.EncryptWithJwe(keys))
 	}
-	return config.EncryptWithJwe(keys)
+	if len(all) == 0 {
+		return config.CryptoConfig{}, errors.New("no recipients")
+	}
+	return config.CombineCryptoConfigs(all), failed
 }
 
 // keys are what opens the layer, and the scheme of the packets that they are for.
