@@ -17,10 +17,18 @@ impl Judge {
     /// Builds `interop/cmd/NAME`, statically: it also runs in an image with nothing else. Go keeps what it built.
     #[must_use]
     pub fn build(name: &str) -> Self {
+        Self::build_in(".", &format!("./cmd/{name}"), name)
+    }
+
+    /// Builds a package of a module below `interop/`.
+    #[must_use]
+    pub fn build_in(module: &str, package: &str, name: &str) -> Self {
         // LOCK: held while Go builds: two tests of one process want the same file.
         static BUILDING: Mutex<()> = Mutex::new(());
         let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
+        let module = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../interop")
+            .join(module);
         // Beside the program under test, where everything that is built lies.
         let folder = Program::find().path().with_file_name("judges");
         std::fs::create_dir_all(&folder).unwrap();
@@ -31,7 +39,7 @@ impl Judge {
         let built = Command::new("go")
             .args(["build", "-trimpath", "-o"])
             .arg(&fresh)
-            .arg(format!("./cmd/{name}"))
+            .arg(package)
             .env("CGO_ENABLED", "0")
             .current_dir(module)
             .output()
@@ -54,7 +62,20 @@ impl Judge {
     /// # Errors
     /// The judge's reason when it refuses.
     pub fn ask(&self, question: &Value) -> Result<Value, String> {
+        self.ask_with(question, &[])
+    }
+
+    /// The same, with more variables.
+    ///
+    /// # Errors
+    /// The judge's reason when it refuses.
+    pub fn ask_with(
+        &self,
+        question: &Value,
+        environment: &[(String, String)],
+    ) -> Result<Value, String> {
         let mut child = Command::new(&self.0)
+            .envs(environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -8,13 +8,14 @@
 )]
 
 mod judge;
-mod layout;
+pub mod keys;
 mod node;
+pub mod peers;
 mod program;
 mod server;
 
+pub use fixture::{Descriptor, Image};
 pub use judge::Judge;
-pub use layout::{Descriptor, Image};
 pub use node::{NodeLink, TokenNode, shipped};
 pub use program::{Program, Said};
 pub use server::{ESTATE, FOUNDER, LoneServer, TRUST_DOMAIN};

@@ -139,45 +139,16 @@ impl House {
     }
 }
 
-/// Changes one layer's entry in the manifest.
-fn edit_layer(image: &Image, index: usize, edit: impl FnOnce(&mut Value)) {
-    let mut manifest = image.manifest();
-    edit(&mut manifest["layers"][index]);
-    image.set_manifest(&manifest);
-}
-
-/// Replaces one layer's bytes, and everything that names them.
-fn replace_layer(image: &Image, index: usize, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = image.blob(&image.layers()[index]);
-    change(&mut bytes);
-    let blob = image.put(&bytes);
-    edit_layer(image, index, |layer| {
-        layer["digest"] = json!(blob.digest);
-        layer["size"] = json!(blob.size);
-    });
-}
-
 /// Changes the JSON inside an annotation of every layer.
 fn edit_annotations(image: &Image, name: &str, edit: impl Fn(&mut Value)) {
     for index in 0..image.layers().len() {
-        edit_layer(image, index, |layer| {
+        image.edit_layer(index, |layer| {
             let text = layer["annotations"][name].as_str().unwrap();
             let mut content: Value = serde_json::from_slice(&B64.decode(text).unwrap()).unwrap();
             edit(&mut content);
             layer["annotations"][name] = json!(B64.encode(content.to_string()));
         });
     }
-}
-
-/// Gives the image another configuration.
-fn edit_config(image: &Image, edit: impl FnOnce(&mut Value)) {
-    let mut config = image.config();
-    edit(&mut config);
-    let blob = image.put(config.to_string().as_bytes());
-    let mut manifest = image.manifest();
-    manifest["config"]["digest"] = json!(blob.digest);
-    manifest["config"]["size"] = json!(blob.size);
-    image.set_manifest(&manifest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,9 +175,7 @@ async fn honest_images_open(house: &House) {
 async fn layers_out_of_place(house: &House) {
     let honest = house.encrypted("config");
     let forged = house.copy(&honest, "config");
-    edit_config(&forged, |config| {
-        config["config"]["Entrypoint"] = json!(["/bin/thief"])
-    });
+    forged.edit_config(|config| config["config"]["Entrypoint"] = json!(["/bin/thief"]));
     house.refused(&forged, "config", "bound to config").await;
     house.on_record("config", "bound to config").await;
     // A forgery that was refused does not keep the node from the honest image for long.
@@ -225,7 +194,7 @@ async fn layers_out_of_place(house: &House) {
 
     // With a configuration that says the same, the configuration is another one.
     let forged = house.copy(&forged, "swapped-whole");
-    edit_config(&forged, |config| {
+    forged.edit_config(|config| {
         config["rootfs"]["diff_ids"]
             .as_array_mut()
             .unwrap()
@@ -242,21 +211,21 @@ async fn layers_out_of_place(house: &House) {
     let stolen = victim.manifest()["layers"][0].clone();
     let digest = stolen["digest"].as_str().unwrap();
     thief.put(&victim.blob(digest));
-    edit_layer(&thief, 0, |layer| *layer = stolen.clone());
+    thief.edit_layer(0, |layer| *layer = stolen.clone());
     house.refused(&thief, "thief", "bound to config").await;
     house.on_record("thief", "bound to config").await;
 }
 
 async fn changed_bytes(house: &House) {
     let forged = house.copy(&house.encrypted("flipped"), "flipped");
-    replace_layer(&forged, 0, |bytes| bytes[20] ^= 1);
+    forged.replace_layer(0, |bytes| bytes[20] ^= 1);
     house
         .refused(&forged, "flipped", "bound to ciphertext")
         .await;
     house.on_record("flipped", "bound to ciphertext").await;
 
     let forged = house.copy(&house.encrypted("shortened"), "shortened");
-    replace_layer(&forged, 0, |bytes| bytes.truncate(bytes.len() - 1));
+    forged.replace_layer(0, |bytes| bytes.truncate(bytes.len() - 1));
     house
         .refused(&forged, "shortened", "bound to ciphertext")
         .await;

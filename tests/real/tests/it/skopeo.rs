@@ -1,47 +1,12 @@
 //! skopeo and Go's ocicrypt judge the `jwe:` recipients, both ways, through layouts and a real registry.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fixture::{Recipe, Registry, Scratch, run};
+use fixture::{Recipe, Registry, Scratch};
+use real::keys::{Algorithm, KeyPair, P256, P521, RSA};
+use real::peers::skopeo_copy as skopeo;
 use real::{Image, Judge, Program};
 use serde_json::json;
-
-/// A key pair made by openssl, in the files that all tools read.
-struct KeyPair {
-    private: PathBuf,
-    public: PathBuf,
-}
-
-impl KeyPair {
-    fn make(folder: &Path, name: &str, algorithm: &[&str]) -> Self {
-        let private = folder.join(format!("{name}.pem"));
-        let public = folder.join(format!("{name}.pub"));
-        let words = ["genpkey", "-quiet", "-out", private.to_str().unwrap()];
-        run("openssl", words.iter().chain(algorithm)).unwrap();
-        let words = [
-            "pkey",
-            "-pubout",
-            "-in",
-            private.to_str().unwrap(),
-            "-out",
-            public.to_str().unwrap(),
-        ];
-        run("openssl", words).unwrap();
-        Self { private, public }
-    }
-
-    fn recipient(&self) -> String {
-        format!("jwe:{}", self.public.display())
-    }
-
-    fn private(&self) -> &str {
-        self.private.to_str().unwrap()
-    }
-}
-
-const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"];
-const EC: [&str; 4] = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-const EC_521: [&str; 4] = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
 
 /// The people of the play, a plain image of two layers, and a registry.
 struct House {
@@ -64,14 +29,14 @@ impl House {
                 .text("/etc/motd", "welcome\n".repeat(20_000), 0o644);
         let plain = Image::from(&recipe.build(&scratch).unwrap());
         assert_eq!(plain.layers().len(), 2);
-        let key = |name, algorithm| KeyPair::make(scratch.path(), name, algorithm);
+        let key = |name, algorithm: Algorithm| KeyPair::make(scratch.path(), name, algorithm);
         Self {
             registry: Registry::start(&scratch).unwrap(),
             program: Program::find(),
-            rsa: key("rsa", &RSA),
-            ec: key("ec", &EC),
-            ec_521: key("ec-521", &EC_521),
-            stranger: key("stranger", &EC),
+            rsa: key("rsa", RSA),
+            ec: key("ec", P256),
+            ec_521: key("ec-521", P521),
+            stranger: key("stranger", P256),
             plain,
             scratch,
         }
@@ -117,18 +82,6 @@ impl House {
             );
         }
     }
-}
-
-fn skopeo(options: &[&str], from: &str, to: &str) -> Result<String, fixture::FixtureError> {
-    let plain_http = ["--src-tls-verify=false", "--dest-tls-verify=false"];
-    let words = ["--insecure-policy", "copy", "--quiet"].into_iter();
-    run(
-        "skopeo",
-        words
-            .chain(plain_http)
-            .chain(options.iter().copied())
-            .chain([from, to]),
-    )
 }
 
 #[test]
