@@ -11,6 +11,8 @@
 //! | OpenSSL makes signatures in cosign's form; statements on a registry, past skopeo | `real::signed_images` |
 //! | skopeo and Go's ocicrypt on `pkcs7:`, both ways | `real::interop_pkcs7` |
 //! | GnuPG, skopeo and Go's ocicrypt on `pgp:`, both ways | `real::interop_pgp` |
+//! | Go's ocicrypt on `pkcs11:`, both ways, with keys in SoftHSM | `real::interop_pkcs11` |
+//! | every scheme and type of layer between us, skopeo, Go's ocicrypt, imgcrypt and containerd: the tables of `docs/why/image-bindings.md` | `real::matrix` |
 //! | Go's ocicrypt and we, over one key provider (program, gRPC, TLS); Go asks us as one | `real::interop_provider` |
 //! | go-spiffe fetches and verifies SVIDs from our agent; Go's x509 reads the facts | `real::spiffe::go_spiffe_in_a_container_verifies_its_identities_and_reads_the_facts`, `spiffe-id::go_judge` |
 //! | `sumdb/note` and `tlog` on checkpoint, inclusion, receipt, tiles | `real::ledger::go_verifies_checkpoint_inclusion_receipt_and_tiles_of_a_live_server`, `tlog::go_judge` |
@@ -47,9 +49,11 @@ mod hpke;
 mod interop_keys;
 mod interop_pgp;
 mod interop_pkcs7;
+mod interop_pkcs11;
 mod interop_provider;
 mod kill;
 mod ledger;
+mod matrix;
 mod policy;
 mod signed_images;
 mod skopeo;
