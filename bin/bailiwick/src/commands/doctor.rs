@@ -108,7 +108,7 @@ pub(crate) struct Check {
     change: Option<String>,
     /// What to write into the configuration; absent if it is not one thing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    toml: Option<String>,
+    write: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -133,7 +133,7 @@ impl Check {
             state: State::Ok,
             found: found.into(),
             change: None,
-            toml: None,
+            write: None,
         }
     }
 
@@ -152,9 +152,9 @@ impl Check {
         }
     }
 
-    fn with_toml(self, toml: impl Into<String>) -> Self {
+    fn advising(self, text: impl Into<String>) -> Self {
         Self {
-            toml: Some(toml.into()),
+            write: Some(text.into()),
             ..self
         }
     }
@@ -253,8 +253,8 @@ fn text(report: &Report) -> String {
         .collect();
     let mut text = table(&["state", "what", "found", "change"], &rows);
     for check in &report.checks {
-        if let Some(toml) = &check.toml {
-            text.push_str(&format!("\n# {}\n{toml}", check.what));
+        if let Some(write) = &check.write {
+            text.push_str(&format!("\n# {}\n{write}", check.what));
         }
     }
     text

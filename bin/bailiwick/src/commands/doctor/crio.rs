@@ -80,7 +80,7 @@ impl Crio<'_> {
                 format!("`{VARIABLE}` is not set, as far as can be seen"),
                 "`systemctl edit crio`, if layers are for key providers",
             )
-            .with_toml(format!(
+            .advising(format!(
                 "[Service]\nEnvironment={VARIABLE}=/etc/ocicrypt.json\n"
             )),
         }
@@ -160,7 +160,7 @@ fn key_folder(tables: &[(PathBuf, Table)]) -> Vec<Check> {
             None => {
                 let found = format!("`decryption_keys_path` in `{}` is no text", file.display());
                 return vec![
-                    Check::wrong("CRI-O's folder of keys", found, "write a path").with_toml(
+                    Check::wrong("CRI-O's folder of keys", found, "write a path").advising(
                         format!("[crio.runtime]\ndecryption_keys_path = \"{KEYS}\"\n"),
                     ),
                 ];

@@ -150,7 +150,7 @@ fn processor_check(id: &str, media_type: &str, processor: Option<&Processor<'_>>
     let what = format!("stream processor {id}");
     let wrong = |found: String| {
         let toml = processor_toml(id, media_type, Path::new("/usr/bin/bailiwick"));
-        Check::wrong(&what, found, "write it so, under this very id").with_toml(toml)
+        Check::wrong(&what, found, "write it so, under this very id").advising(toml)
     };
     let Some(processor) = processor else {
         return match in_path("ctd-decoder").filter(|path| is_ours(path)) {
@@ -224,7 +224,7 @@ fn key_model(files: &[(PathBuf, Table)]) -> Check {
             ),
             "write `node`",
         )
-        .with_toml(format!(
+        .advising(format!(
             "[plugins.\"{section}\".image_decryption]\n  key_model = \"node\"\n"
         )),
         None if found.is_empty() => Check::ok(what, "`node`, as it is by default"),
@@ -253,13 +253,13 @@ fn pull(files: &[(PathBuf, Table)], version: Option<Version>) -> Check {
             ),
             "let CRI do it",
         )
-        .with_toml(LOCAL_PULL),
+        .advising(LOCAL_PULL),
         (_, None) => Check::note(
             what,
             "containerd's version is not known",
             "if it is 2.1 or newer, let CRI pull",
         )
-        .with_toml(LOCAL_PULL),
+        .advising(LOCAL_PULL),
     }
 }
 

@@ -116,11 +116,12 @@ pub(crate) fn hold_stdout() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Refused> {
+fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Box<Refused>> {
     let payload = Payload::parse(&payload::read_descriptor_3()?)?;
-    let of_layer = |why: Refusal| Refused {
-        layer: Some(payload.layer.digest),
-        ..Refused::from(why)
+    let of_layer = |why: Refusal| {
+        let mut refused = Box::<Refused>::from(why);
+        refused.layer = Some(payload.layer.digest);
+        refused
     };
     let agent = AgentKeys {
         client: KeyClient::new(&args.socket),
@@ -171,10 +172,11 @@ fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Refused> {
             }
             Ok(())
         }
-        Err(why) => Err(Refused {
-            unused,
-            ..of_layer(why)
-        }),
+        Err(why) => {
+            let mut refused = of_layer(why);
+            refused.unused = unused;
+            Err(refused)
+        }
     }
 }
 

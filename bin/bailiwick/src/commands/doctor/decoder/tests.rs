@@ -65,7 +65,7 @@ fn a_stream_processor_has_its_id_its_types_our_program_and_arguments_that_it_tak
         let checks = checks_of(&[&bad], None);
         let check = check(&checks, &what);
         assert!(check.is_wrong() && check.found.contains(says), "{check:?}");
-        let toml: Table = check.toml.as_ref().unwrap().parse().unwrap();
+        let toml: Table = check.write.as_ref().unwrap().parse().unwrap();
         assert!(toml.contains_key("stream_processors"));
     }
     // A program that is not ours, as the peers' decoder is not.

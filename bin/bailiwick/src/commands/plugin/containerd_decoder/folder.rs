@@ -148,7 +148,9 @@ pub(crate) fn add(
 fn add_pgp(keys: &mut Keys, content: &[u8], password: Option<&[u8]>) -> Result<Meaning, String> {
     let ring = match oci_crypt::PgpSecretRing::parse(content) {
         Ok(ring) => ring,
-        Err(PgpKeyError::NoSecretKey) => return Ok(Meaning::PublicKeys),
+        Err(PgpKeyError::NoSecretKey) if oci_crypt::PgpPublicRing::parse(content).is_ok() => {
+            return Ok(Meaning::PublicKeys);
+        }
         Err(error) => return Err(told(&error)),
     };
     let (opener, _closed) = ring.open(password).map_err(|error| match error {

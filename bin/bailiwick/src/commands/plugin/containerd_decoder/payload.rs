@@ -9,7 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{refusal::Refusal, sent::Sent};
+use super::{
+    refusal::Refusal,
+    sent::{Secret, Sent},
+};
 
 /// A layer as it was handed over.
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Payload {
 
 fn decoded(
     parameters: BTreeMap<String, Option<Vec<KeyText>>>,
-) -> Result<BTreeMap<String, Vec<Zeroizing<Vec<u8>>>>, Refusal> {
+) -> Result<BTreeMap<String, Vec<Secret>>, Refusal> {
     let decode = |text: &KeyText| {
         let bytes = B64.decode(text.0.as_bytes()).map(Zeroizing::new);
         bytes.map_err(|_| Refusal::Payload("a key in it is not base64"))

@@ -223,13 +223,13 @@ impl Refused {
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for Box<Refused> {
     fn from(why: Refusal) -> Self {
-        Self {
+        Self::new(Refused {
             layer: None,
             why,
             unused: Vec::new(),
-        }
+        })
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
 
     fn explained(reason: &str) -> String {
         let (code, reason) = ("denied".to_owned(), reason.to_owned());
-        Refused::from(Refusal::Agent(KeySocketError::Denied { code, reason })).explain()
+        Box::<Refused>::from(Refusal::Agent(KeySocketError::Denied { code, reason })).explain()
     }
 
     #[test]

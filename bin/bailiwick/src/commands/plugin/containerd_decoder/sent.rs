@@ -10,7 +10,8 @@ use super::{
     refusal::{Refusal, Unused},
 };
 
-type Secret = Zeroizing<Vec<u8>>;
+/// A key or a password.
+pub(super) type Secret = Zeroizing<Vec<u8>>;
 
 /// What came along. It has private keys and passwords, so it is never shown.
 #[derive(Default)]

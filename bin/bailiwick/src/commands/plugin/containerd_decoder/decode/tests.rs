@@ -374,7 +374,7 @@ fn a_bound_layer_whose_packet_of_ours_was_taken_away_still_opens_only_in_its_ima
         assert!(matches!(result, Err(Refusal::NoPlace)), "{result:?}");
         assert!(out.is_empty());
         let (out, result) = run_locally(&sealed, Some(Agent(None)));
-        let said = Refused::from(result.unwrap_err()).explain();
+        let said = Box::<Refused>::from(result.unwrap_err()).explain();
         assert!(
             said.contains("the agent did not say") && said.contains("\nhint: "),
             "{said}"
@@ -446,7 +446,7 @@ fn a_refusal_is_final_and_tells_why() {
         &mut input,
         &mut out,
     );
-    let said = Refused::from(result.unwrap_err()).explain();
+    let said = Box::<Refused>::from(result.unwrap_err()).explain();
     assert!(
         said.contains("denied: no rule permits it") && said.contains("\nhint: "),
         "{said}"

@@ -94,6 +94,7 @@ fn what_is_not_understood_is_told_with_the_reason() {
     let folder = folder(&[
         ("README", b"no key"),
         ("empty", b""),
+        ("garbage", &[0xaf]),
         ("huge", &vec![b'-'; 70 * 1024]),
         ("kek", &[7; 31]),
         ("kek.kid", b"kbs:///default/key/1"),
@@ -115,6 +116,7 @@ fn what_is_not_understood_is_told_with_the_reason() {
         &[
             ("README", "neither PEM nor DER nor JWK"),
             ("empty", "it is empty"),
+            ("garbage", "key"),
             ("huge", "more than 65536 bytes"),
             ("kek", "31 bytes, not 32"),
             ("kek.kid", "BesideAKey"),
