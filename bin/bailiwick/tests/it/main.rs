@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod attacks_table;
 mod cases;
 mod changes;
 mod deceived;
