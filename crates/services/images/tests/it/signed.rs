@@ -235,23 +235,16 @@ fn a_removed_recipient_leaves_the_statement() {
     let (signer, ann, bob) = (Signer::new(), Person::new(), Person::new());
     let memory = image("a");
     signer.signs(&memory, 3);
-    let mut both = ann.recipients();
-    both.add_public_key(&bob.public).unwrap();
-    let encrypted = Memory::default();
-    let _ = encrypt_with(
-        &memory,
-        &encrypted,
-        &both,
-        &EncryptOptions::default(),
-        &Silent,
-    )
-    .unwrap();
-    let remove: Vec<Selector> = vec!["jwe#1".parse().unwrap()];
+    let encrypted = ann.encrypts(&memory);
+    let (recipients, opener) = (bob.recipients(), ann.opener());
+    let remove: Vec<Selector> = vec!["jwe".parse().unwrap()];
     let edit = RecipientsEdit {
         remove,
-        ..RecipientsEdit::default()
+        add: Some(&recipients),
+        openers: vec![&opener],
     };
     let _ = edit_recipients(&encrypted, &encrypted, &edit, Plan::Do).unwrap();
+    assert!(ann.decrypts(&encrypted).0.is_err());
     assert_eq!(version(&check(&encrypted, &signer.wanted()).unwrap()), 3);
 }
 
