@@ -17,7 +17,22 @@ pub fn skopeo_copy<S: AsRef<str>>(
     from: &str,
     to: &str,
 ) -> Result<String, FixtureError> {
+    skopeo_copy_with(&[], options, from, to)
+}
+
+/// The same, with variables as `NAME=value`.
+///
+/// # Errors
+/// skopeo's words.
+pub fn skopeo_copy_with<S: AsRef<str>>(
+    environment: &[String],
+    options: &[S],
+    from: &str,
+    to: &str,
+) -> Result<String, FixtureError> {
+    let environment = environment.iter().map(String::as_str);
     let words = [
+        "skopeo",
         "--insecure-policy",
         "copy",
         "--quiet",
@@ -25,7 +40,8 @@ pub fn skopeo_copy<S: AsRef<str>>(
         "--dest-tls-verify=false",
     ];
     let options = options.iter().map(AsRef::as_ref);
-    run("skopeo", words.into_iter().chain(options).chain([from, to]))
+    let words = words.into_iter().chain(options).chain([from, to]);
+    run("env", environment.chain(words))
 }
 
 /// Go's ocicrypt as `judge-ocicrypt` asks it.

@@ -9,7 +9,7 @@ use fixture::{Image, Scratch, run};
 use hpke_xwing::{PrivateKey, Suite};
 use jose::EcdsaP256Key;
 use real::keys::{Algorithm, KeyPair};
-use real::peers::{Ocicrypt, skopeo_copy, stream_processor};
+use real::peers::{Ocicrypt, skopeo_copy, skopeo_copy_with, stream_processor};
 use real::{Judge, Program};
 
 use super::nodes::Nodes;
@@ -96,6 +96,60 @@ impl Crew {
         self.give_to_nodes(&pair.private);
         keys.insert(name.to_owned(), pair.clone());
         pair
+    }
+
+    /// GnuPG's folder.
+    pub(crate) fn gnupg(&self) -> PathBuf {
+        self.scratch.join("gnupg")
+    }
+
+    /// A new OpenPGP key of this name, without a password; gives the ring with the secret key.
+    pub(crate) fn openpgp(&self, name: &str) -> PathBuf {
+        let (home, ring) = (
+            self.gnupg().display().to_string(),
+            self.scratch.join("people").join(format!("{name}.gpg")),
+        );
+        run("install", ["-d", "-m", "700", &home]).unwrap();
+        let gpg = |words: &[&str]| {
+            let common = ["--batch", "--quiet", "--homedir", &home, "--passphrase", ""];
+            run("gpg", common.iter().chain(words)).unwrap();
+        };
+        let id = format!("{name} <{name}@example.org>");
+        gpg(&[
+            "--quick-generate-key",
+            &id,
+            "rsa3072",
+            "encrypt,sign",
+            "never",
+        ]);
+        gpg(&[
+            "--output",
+            ring.to_str().unwrap(),
+            "--export-secret-keys",
+            &id,
+        ]);
+        self.give_to_nodes(&ring);
+        ring
+    }
+
+    /// The public keys of all who have an OpenPGP key.
+    pub(crate) fn openpgp_ring(&self) -> PathBuf {
+        let (home, ring) = (
+            self.gnupg().display().to_string(),
+            self.scratch.join("people/public.gpg"),
+        );
+        let file = ring.to_str().unwrap();
+        let words = [
+            "--batch",
+            "--yes",
+            "--homedir",
+            &home,
+            "--output",
+            file,
+            "--export",
+        ];
+        run("gpg", words).unwrap();
+        ring
     }
 
     fn give_to_nodes(&self, file: &std::path::Path) {
@@ -245,7 +299,8 @@ impl Crew {
             .iter()
             .flat_map(|recipient| ["--encryption-key".to_owned(), recipient.clone()]);
         let options: Vec<String> = options.collect();
-        skopeo_copy(&options, &plain.transport(), &image.transport())
+        let home = format!("GNUPGHOME={}", self.gnupg().display());
+        skopeo_copy_with(&[home], &options, &plain.transport(), &image.transport())
             .map(|_| image)
             .map_err(|error| error.to_string())
     }

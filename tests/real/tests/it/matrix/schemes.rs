@@ -25,7 +25,7 @@ pub(crate) struct Scheme {
 impl Scheme {
     /// Nobody else writes one of its packets.
     pub(crate) fn is_ours_alone(&self) -> bool {
-        !self.options.is_empty()
+        self.judge.is_none()
     }
 }
 
@@ -52,6 +52,7 @@ pub(crate) fn all(crew: &Crew) -> Vec<Scheme> {
     let mut rows = jwe(crew);
     rows.extend(jwk(crew));
     rows.extend(pkcs7(crew));
+    rows.extend(pgp(crew));
     rows.extend(providers(crew));
     rows.push(ours(crew));
     rows
@@ -130,6 +131,31 @@ fn pkcs7(crew: &Crew) -> Vec<Scheme> {
         }
     };
     vec![row("pkcs7", &[&one]), row("pkcs7, two", &[&one, &two])]
+}
+
+fn pgp(crew: &Crew) -> Vec<Scheme> {
+    let (ann, bob) = (crew.openpgp("ann"), crew.openpgp("bob"));
+    let public = crew.openpgp_ring();
+    let row = |name, people: &[(&str, &PathBuf)]| {
+        let mails = people.iter().map(|(name, _)| format!("{name}@example.org"));
+        let mails: Vec<String> = mails.collect();
+        let holder = |(_, ring): &(&str, &PathBuf)| Holder {
+            keys: vec![ring.display().to_string()],
+            judge: object(json!({"gpg_ring": ring})),
+        };
+        Scheme {
+            name,
+            recipients: mails.iter().map(|mail| format!("pgp:{mail}")).collect(),
+            options: vec!["--gpg-homedir".into(), crew.gnupg().display().to_string()],
+            judge: Some(object(json!({"gpg_ring": public, "gpg_recipients": mails}))),
+            holders: people.iter().map(holder).collect(),
+            decoder: DecoderKeys::Folder,
+        }
+    };
+    vec![
+        row("pgp RSA", &[("ann", &ann)]),
+        row("pgp RSA, two", &[("ann", &ann), ("bob", &bob)]),
+    ]
 }
 
 fn providers(crew: &Crew) -> Vec<Scheme> {
