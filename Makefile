@@ -3,13 +3,13 @@
 .NOTPARALLEL:
 
 # Debian packages: the real parts that tests and demo run, and what the build needs.
-RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl openssh-client gnupg
+RUNTIMES  := containerd runc skopeo umoci docker-registry busybox-static util-linux iproute2 openssl openssh-client gnupg zstd
 TPM       := swtpm swtpm-tools tpm2-tools softhsm2
 DATABASE  := postgresql
 BUILD     := gcc g++ libc6-dev
 PACKAGES  := $(RUNTIMES) $(TPM) $(DATABASE) $(BUILD)
 # One command of each, for systems without dpkg.
-COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen gpg swtpm swtpm_setup tpm2_quote softhsm2-util psql gcc g++
+COMMANDS  := containerd runc skopeo umoci docker-registry busybox unshare nsenter setpriv ip openssl ssh-keygen gpg zstd swtpm swtpm_setup tpm2_quote softhsm2-util psql gcc g++
 
 help:
 	@echo "make demo    show the whole path on real parts (as root)"
@@ -45,6 +45,7 @@ check: setup
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run --quiet --locked --bin layers
 	cd interop && go vet ./...
+	cd interop/imgcrypt && go vet ./...
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # The second run is of the tests marked `#[ignore]`: they start real daemons as root. They fail, never skip.
