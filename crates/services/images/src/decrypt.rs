@@ -362,13 +362,9 @@ impl ContentCheck {
 
 /// Decrypts the pieces of a layer.
 pub(crate) fn opening(index: usize, opener: &mut LayerOpener) -> Stage<'_> {
-    let mut spare = Vec::new();
     Box::new(move |piece| {
-        spare.resize(piece.len(), 0);
-        opener
-            .update(piece, &mut spare)
-            .map_err(|source| ImageError::Cipher { index, source })?;
-        std::mem::swap(piece, &mut spare);
-        Ok(())
+        piece
+            .replace(|input, output| opener.update(input, output))
+            .map_err(|source| ImageError::Cipher { index, source })
     })
 }

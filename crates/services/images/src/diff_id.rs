@@ -32,7 +32,7 @@ impl UnpackedLimit {
 /// Unpacks a layer as it passes by and keeps nothing but the digest.
 pub(crate) enum DiffIdHasher {
     Plain(Bounded),
-    Gzip(MultiGzDecoder<Bounded>),
+    Gzip(Box<MultiGzDecoder<Bounded>>),
     Zstd(ZstdDecoder<'static, Bounded>),
 }
 
@@ -72,7 +72,7 @@ impl DiffIdHasher {
         Ok(
             match media_type.rsplit_once(['+', '.']).map(|(_, last)| last) {
                 Some("tar") => Some(Self::Plain(hasher)),
-                Some("gzip") => Some(Self::Gzip(MultiGzDecoder::new(hasher))),
+                Some("gzip") => Some(Self::Gzip(Box::new(MultiGzDecoder::new(hasher)))),
                 Some("zstd") => {
                     let mut decoder = ZstdDecoder::new(hasher)?;
                     decoder.window_log_max(WINDOW_LOG)?;

@@ -1,6 +1,5 @@
 //! The layers of a manifest, several at a time.
 
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -9,47 +8,95 @@ use crate::error::ImageError;
 use crate::pipeline::Run;
 
 /// Does `work` for 0 to `count`, a few at a time, and gives the results in order. The first failure ends all.
+///
+/// Each thread has a core: those that are left over, at the start or when fewer pieces of work are left, help with the blobs.
 pub(crate) fn for_each<T: Send>(
     run: &Run<'_>,
     count: usize,
     work: impl Fn(usize) -> Result<T, ImageError> + Sync,
 ) -> Result<Vec<T>, ImageError> {
-    among(run, count, workers(count), work)
+    let task = Task::new(run, count, work);
+    let task = &task;
+    thread::scope(|scope| {
+        let mut others = Vec::new();
+        while others.len() + 1 < MOST.min(count)
+            && let Some(core) = run.core()
+        {
+            let other = move || {
+                task.work();
+                drop(core);
+            };
+            others.extend(thread::Builder::new().spawn_scoped(scope, other));
+        }
+        task.work();
+        run.lend(|| {
+            for other in others {
+                // If it panicked its result is missing, and nothing comes of it.
+                let _ = other.join();
+            }
+        });
+    });
+    task.results()
 }
 
-/// As [`for_each`], `most` at a time.
+/// As [`for_each`], `most` at a time: for work that waits on others and needs no core.
 pub(crate) fn among<T: Send>(
     run: &Run<'_>,
     count: usize,
     most: usize,
     work: impl Fn(usize) -> Result<T, ImageError> + Sync,
 ) -> Result<Vec<T>, ImageError> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    let worker = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count || run.stop.load(Ordering::Relaxed) {
-                return;
-            }
-            let result = work(index);
-            if result.is_err() {
-                run.stop.store(true, Ordering::Relaxed);
-            }
-            done.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((index, result));
-        }
-    };
+    let task = Task::new(run, count, work);
     thread::scope(|scope| {
         for _ in 1..most.min(count) {
-            scope.spawn(worker);
+            scope.spawn(|| task.work());
         }
-        worker();
+        task.work();
     });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(index, _)| *index);
-    collect(done.into_iter().map(|(_, result)| result), count)
+    task.results()
+}
+
+struct Task<'r, T, W> {
+    run: &'r Run<'r>,
+    count: usize,
+    work: W,
+    next: AtomicUsize,
+    done: Mutex<Vec<(usize, Result<T, ImageError>)>>,
+}
+
+impl<'r, T, W: Fn(usize) -> Result<T, ImageError>> Task<'r, T, W> {
+    fn new(run: &'r Run<'r>, count: usize, work: W) -> Self {
+        Self {
+            run,
+            count,
+            work,
+            next: AtomicUsize::new(0),
+            done: Mutex::default(),
+        }
+    }
+
+    /// Works until nothing is left or something failed.
+    fn work(&self) {
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= self.count || self.run.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let result = (self.work)(index);
+            if result.is_err() {
+                self.run.stop.store(true, Ordering::Relaxed);
+            }
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((index, result));
+        }
+    }
+
+    fn results(&self) -> Result<Vec<T>, ImageError> {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = std::mem::take(&mut *done);
+        done.sort_by_key(|(index, _)| *index);
+        collect(done.into_iter().map(|(_, result)| result), self.count)
+    }
 }
 
 /// Everything, or the first reason that is one of its own: who was stopped only says so.
@@ -72,12 +119,7 @@ fn collect<T>(
     Ok(all)
 }
 
-/// Each worker's pipeline keeps a few threads busy and a ring of buffers in memory.
-fn workers(count: usize) -> usize {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    cores.min(count).clamp(1, MOST)
-}
-
+/// Layers at the same time: unpacking one may take 32 MiB.
 const MOST: usize = 4;
 
 #[cfg(test)]

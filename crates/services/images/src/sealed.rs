@@ -14,14 +14,10 @@ use crate::ports::BlobId;
 
 /// Encrypts the pieces of a layer.
 pub(crate) fn sealing(index: usize, sealer: &mut LayerSealer) -> Stage<'_> {
-    let mut spare = Vec::new();
     Box::new(move |piece| {
-        spare.resize(piece.len(), 0);
-        sealer
-            .update(piece, &mut spare)
-            .map_err(|source| ImageError::Cipher { index, source })?;
-        std::mem::swap(piece, &mut spare);
-        Ok(())
+        piece
+            .replace(|input, output| sealer.update(input, output))
+            .map_err(|source| ImageError::Cipher { index, source })
     })
 }
 
