@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds the peers that Debian lacks, into the folder that is named: a current skopeo, and Go's ocicrypt in memory.
+# Builds the peers that Debian lacks, into the folder that is named: a current skopeo, Go's ocicrypt in memory, and
+# imgcrypt's decoder.
 # What can't be built is left out, and the measurements say that it was not measured.
 set -uo pipefail
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -19,3 +20,5 @@ skopeo() {
 skopeo 1.23.0 || echo "note: a current skopeo can't be built here and is not measured" >&2
 (cd "$here/../../interop" && go build -o "$folder/bench-ocicrypt" ./cmd/bench-ocicrypt) ||
   echo "note: Go's ocicrypt can't be built here and is not measured" >&2
+(cd "$here/../../interop/imgcrypt" && go build -o "$folder/ctd-decoder" .) ||
+  echo "note: imgcrypt's decoder can't be built here and is not measured" >&2

@@ -1,5 +1,5 @@
 //! The command line as people and scripts meet it.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 mod attacks_table;
 mod cases;
@@ -9,6 +9,8 @@ mod decoder;
 mod exec;
 mod house;
 mod images;
+mod images_answers;
+mod images_flags;
 mod key_provider;
 mod oci_runtime;
 mod people;

@@ -91,7 +91,7 @@ impl House {
 
     /// The secret keys of one.
     fn ring(&self, name: &str) -> PathBuf {
-        self.scratch.join(&format!("{name}.gpg"))
+        self.scratch.join(format!("{name}.gpg"))
     }
 
     fn gpg(&self, words: &[&str]) -> Vec<u8> {

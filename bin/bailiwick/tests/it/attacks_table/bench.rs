@@ -31,12 +31,15 @@ pub(crate) enum Start {
     Unbound,
 }
 
+/// Changes a copy of an image.
+type Forge = Box<dyn Fn(&Bench, &Image) -> Source>;
+
 /// One attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     pub(crate) start: Start,
     /// Changes a copy.
-    pub(crate) forge: Box<dyn Fn(&Bench, &Image) -> Source>,
+    pub(crate) forge: Forge,
     /// Which layer the decoder is given, if the attack reaches it.
     pub(crate) layer: Option<usize>,
     /// Words of which one is in every refusal: they name what was found.

@@ -1,5 +1,5 @@
 //! Helpers that crash, say nonsense, hang or refuse; real tokens are in `tests/real`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -123,11 +123,11 @@ impl LayoutIndex {
         tag: Option<&str>,
         attached: &Attached,
     ) -> Result<(), serde_json::Error> {
-        let listed = |raw: &Box<RawValue>| {
+        let listed = |raw: &RawValue| {
             Parsed::of(raw)
                 .is_ok_and(|other| other.digest == attached.id.digest && other.accompanies(tag))
         };
-        if self.entries.iter().any(listed) {
+        if self.entries.iter().any(|raw| listed(raw)) {
             return Ok(());
         }
         if self.entries.len() >= ENTRY_LIMIT {

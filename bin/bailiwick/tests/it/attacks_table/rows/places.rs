@@ -99,7 +99,7 @@ fn replaced() -> Vec<Attack> {
             "a layer of another image for the same recipient",
             CONFIG,
             Some(0),
-            |bench, image| transplant(bench, image),
+            transplant,
         ),
         on_bound(
             "a readable layer in the place of an encrypted one",
