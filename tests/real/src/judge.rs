@@ -20,9 +20,19 @@ impl Judge {
         Self::build_in(".", &format!("./cmd/{name}"), name)
     }
 
+    /// The same with cgo, for what loads the modules of tokens.
+    #[must_use]
+    pub fn build_with_cgo(name: &str) -> Self {
+        Self::make(".", &format!("./cmd/{name}"), name, "1")
+    }
+
     /// Builds a package of a module below `interop/`.
     #[must_use]
     pub fn build_in(module: &str, package: &str, name: &str) -> Self {
+        Self::make(module, package, name, "0")
+    }
+
+    fn make(module: &str, package: &str, name: &str, cgo: &str) -> Self {
         // LOCK: held while Go builds: two tests of one process want the same file.
         static BUILDING: Mutex<()> = Mutex::new(());
         let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +50,7 @@ impl Judge {
             .args(["build", "-trimpath", "-o"])
             .arg(&fresh)
             .arg(package)
-            .env("CGO_ENABLED", "0")
+            .env("CGO_ENABLED", cgo)
             .current_dir(module)
             .output()
             .expect("Go must be installed: its libraries judge this program");

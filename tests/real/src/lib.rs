@@ -13,6 +13,7 @@ mod node;
 pub mod peers;
 mod program;
 mod server;
+pub mod tokens;
 
 pub use fixture::{Descriptor, Image};
 pub use judge::Judge;

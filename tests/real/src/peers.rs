@@ -44,7 +44,7 @@ pub fn skopeo_copy_with<S: AsRef<str>>(
     run("env", environment.chain(words))
 }
 
-/// Go's ocicrypt as `judge-ocicrypt` asks it.
+/// Go's ocicrypt as `judge-ocicrypt` and `judge-pkcs11` ask it.
 #[derive(Clone, Debug)]
 pub struct Ocicrypt {
     judge: Judge,
@@ -58,6 +58,15 @@ impl Ocicrypt {
     pub fn build(environment: Vec<(String, String)>) -> Self {
         Self {
             judge: Judge::build("judge-ocicrypt"),
+            environment,
+        }
+    }
+
+    /// The one that loads the modules of tokens; its questions have members of their own.
+    #[must_use]
+    pub fn with_tokens(environment: Vec<(String, String)>) -> Self {
+        Self {
+            judge: Judge::build_with_cgo("judge-pkcs11"),
             environment,
         }
     }
@@ -120,7 +129,11 @@ impl Ocicrypt {
         layers
     }
 
-    fn ask(&self, question: &Value) -> Result<Value, String> {
+    /// Any other question.
+    ///
+    /// # Errors
+    /// The judge's words.
+    pub fn ask(&self, question: &Value) -> Result<Value, String> {
         self.judge.ask_with(question, &self.environment)
     }
 }

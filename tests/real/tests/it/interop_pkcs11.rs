@@ -3,39 +3,21 @@
 //! SoftHSM 2.6 knows RSA-OAEP with SHA-1 alone, so packets are made with `OCICRYPT_OAEP_HASHALG=sha1` here; SHA-256 is tried in
 //! `oci-crypt`, with keys in memory.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
-use fixture::{Recipe, Scratch, run};
+use fixture::{Recipe, Scratch};
+use real::keys::{KeyPair, P256};
+use real::peers::Ocicrypt;
+use real::tokens::{PIN, SHA1, SoftHsm, TokenKey};
 use real::{Image, Program, Said};
-use serde_json::{Value, json};
-
-const PIN: &str = "4711-geheim";
-const SHA1: (&str, &str) = ("OCICRYPT_OAEP_HASHALG", "sha1");
-const TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+use serde_json::{Map, Value, json};
 
 /// Two tokens, a policy that allows SoftHSM, and a plain image.
 struct House {
-    scratch: Scratch,
+    tokens: SoftHsm,
     program: Program,
     plain: Image,
-}
-
-/// A key in a token, and how its owner names it.
-struct Key {
-    public: PathBuf,
-    yaml: PathBuf,
-}
-
-impl Key {
-    fn by_public_key(&self) -> String {
-        format!("pkcs11:{}", text(&self.public))
-    }
-
-    fn by_token(&self) -> String {
-        format!("pkcs11:{}", text(&self.yaml))
-    }
+    scratch: Scratch,
 }
 
 fn text(path: &Path) -> &str {
@@ -45,106 +27,24 @@ fn text(path: &Path) -> &str {
 impl House {
     fn open(name: &str) -> Self {
         let scratch = Scratch::new(name).unwrap();
-        let tokens = scratch.join("tokens");
-        std::fs::create_dir(&tokens).unwrap();
-        let conf = format!("directories.tokendir = {}\n", text(&tokens));
-        std::fs::write(scratch.join("softhsm2.conf"), conf).unwrap();
-        let folders = "[/usr/lib/softhsm/]";
-        let policy = format!(
-            "pkcs11:\n  module-directories: {folders}\n  allowed-module-paths: {folders}\n"
-        );
-        std::fs::write(scratch.join("ocicrypt.conf"), policy).unwrap();
-        let house = Self {
+        Self {
             plain: Image::from(&Recipe::busybox("plain").build(&scratch).unwrap()),
             program: Program::find(),
+            tokens: SoftHsm::set_up(scratch.path(), &["house", "lab"]),
             scratch,
-        };
-        for token in ["house", "lab"] {
-            house.softhsm(&[
-                "--init-token",
-                "--free",
-                "--so-pin",
-                "12345678",
-                "--label",
-                token,
-            ]);
         }
-        house
     }
 
-    fn softhsm(&self, words: &[&str]) {
-        let made = Command::new("softhsm2-util")
-            .args(words)
-            .args(["--pin", PIN])
-            .env("SOFTHSM2_CONF", self.scratch.join("softhsm2.conf"))
-            .output()
-            .expect("SoftHSM must be installed: it is the module");
-        assert!(made.status.success(), "{made:?}");
+    fn key(&self, token: &str, label: &str, bits: u16) -> TokenKey {
+        self.tokens.key(token, label, bits)
     }
 
-    /// A key that openssl makes, so that it has a public half outside, and SoftHSM keeps.
-    fn key(&self, token: &str, label: &str, bits: u16) -> Key {
-        let (private, public) = (
-            self.scratch.join("private.pem"),
-            self.scratch.join(format!("{label}.pub")),
-        );
-        let size = format!("rsa_keygen_bits:{bits}");
-        run(
-            "openssl",
-            [
-                "genpkey",
-                "-algorithm",
-                "RSA",
-                "-pkeyopt",
-                &size,
-                "-out",
-                text(&private),
-            ],
-        )
-        .unwrap();
-        run(
-            "openssl",
-            [
-                "pkey",
-                "-in",
-                text(&private),
-                "-pubout",
-                "-out",
-                text(&public),
-            ],
-        )
-        .unwrap();
-        let id = format!("{:02x}", label.bytes().fold(0u8, u8::wrapping_add));
-        self.softhsm(&[
-            "--import",
-            text(&private),
-            "--token",
-            token,
-            "--label",
-            label,
-            "--id",
-            &id,
-        ]);
-        std::fs::remove_file(private).unwrap();
-        let uri =
-            format!("pkcs11:token={token};object={label}?pin-value={PIN}&module-name=softhsm2");
-        let yaml = self.yaml(label, &uri);
-        Key { public, yaml }
-    }
-
-    fn yaml(&self, name: &str, uri: &str) -> PathBuf {
-        let path = self.scratch.join(format!("{name}.yaml"));
-        let conf = self.scratch.join("softhsm2.conf");
-        let file = format!(
-            "pkcs11:\n  uri: {uri}\nmodule:\n  env:\n    SOFTHSM2_CONF: {}\n",
-            text(&conf)
-        );
-        std::fs::write(&path, file).unwrap();
-        path
+    fn ocicrypt(&self) -> Ocicrypt {
+        Ocicrypt::with_tokens(self.tokens.environment())
     }
 
     fn run(&self, words: &[&str], more: &[(&str, &str)]) -> Said {
-        let policy = self.scratch.join("ocicrypt.conf");
+        let policy = self.tokens.policy();
         let mut environment = vec![("OCICRYPT_CONFIG", text(&policy))];
         environment.extend(more);
         let words = std::iter::once("image").chain(words.iter().copied());
@@ -205,79 +105,10 @@ impl House {
             _ => panic!("{said:?}"),
         }
     }
-
-    fn jwe_key(&self, name: &str) -> (PathBuf, PathBuf) {
-        let path = |ending: &str| self.scratch.join(format!("{name}.{ending}"));
-        let (private, public) = (path("key"), path("pem"));
-        let curve = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-        let words = ["genpkey"].iter().chain(&curve).copied();
-        run("openssl", words.chain(["-out", text(&private)])).unwrap();
-        run(
-            "openssl",
-            [
-                "pkey",
-                "-in",
-                text(&private),
-                "-pubout",
-                "-out",
-                text(&public),
-            ],
-        )
-        .unwrap();
-        (private, public)
-    }
 }
 
-/// Go's ocicrypt, which needs cgo to load modules.
-struct GoJudge(PathBuf);
-
-impl GoJudge {
-    fn build(house: &House) -> Self {
-        let program = house.scratch.join("judge-pkcs11");
-        let built = Command::new("go")
-            .args([
-                "build",
-                "-trimpath",
-                "-o",
-                text(&program),
-                "./cmd/judge-pkcs11",
-            ])
-            .env("CGO_ENABLED", "1")
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop"))
-            .output()
-            .expect("Go must be installed: its libraries judge this program");
-        assert!(built.status.success(), "{built:?}");
-        Self(program)
-    }
-
-    fn ask(&self, house: &House, question: &Value) -> Result<Value, String> {
-        let mut child = Command::new(&self.0)
-            .env("OCICRYPT_CONFIG", house.scratch.join("ocicrypt.conf"))
-            .env(SHA1.0, SHA1.1)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(question.to_string().as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        match output.status.success() {
-            true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
-    }
-}
-
-/// The question about the one layer of an encrypted image.
-fn about(image: &Image, operation: &str, key: &Key) -> Value {
-    let manifest = image.manifest();
-    let layer = &manifest["layers"][0];
-    json!({
-        "op": operation, "layer": image.blob_path(layer["digest"].as_str().unwrap()), "media_type": layer["mediaType"],
-        "annotations": layer["annotations"], "keys": [key.yaml],
-    })
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
 }
 
 #[test]
@@ -344,45 +175,26 @@ fn what_can_not_work_says_the_way_out() {
 #[ignore = "needs SoftHSM, umoci, openssl and Go; run by make test"]
 fn gos_ocicrypt_and_we_open_each_others_packets() {
     let house = House::open("pkcs11-ocicrypt");
-    let judge = GoJudge::build(&house);
-    let layer = house.plain.layers().remove(0);
-    let output = house.scratch.join("layer");
+    let ocicrypt = house.ocicrypt();
     for bits in [2048, 3072, 4096] {
         let label = format!("rsa{bits}");
         let key = house.key("lab", &label, bits);
-        for recipient in [key.by_public_key(), key.by_token()] {
-            let ours = house.encrypted(&label, &[&recipient]);
-            let mut question = about(&ours, "decrypt", &key);
-            question["output"] = json!(output);
-            let answer = judge.ask(&house, &question).unwrap();
-            assert_eq!(answer["digest"], *layer, "{label}");
-            std::fs::remove_dir_all(house.scratch.join(&label)).unwrap();
+        for (number, recipient) in [key.by_public_key(), key.by_token()].iter().enumerate() {
+            let ours = house.encrypted(&format!("{label}-ours-{number}"), &[recipient]);
+            let opened = ocicrypt.decrypt(&ours, &object(json!({"keys": [key.yaml]})));
+            let plain = house.plain.layers();
+            let plain: Vec<_> = plain.iter().map(|layer| house.plain.blob(layer)).collect();
+            assert!(opened.unwrap() == plain, "{label}");
         }
-        for recipients in [
-            json!({"public_keys": [key.public]}),
-            json!({"yamls": [key.yaml]}),
-        ] {
-            let mut question = json!({
-                "op": "encrypt", "layer": house.plain.blob_path(&layer), "output": output, "media_type": TYPE,
-            });
-            for (name, files) in recipients.as_object().unwrap() {
-                question[name] = files.clone();
-            }
-            let sealed = judge.ask(&house, &question).unwrap();
-            let theirs = house
-                .plain
-                .copy_to(&house.scratch.join(format!("{label}-theirs")));
-            let blob = theirs.put(&std::fs::read(&output).unwrap());
-            assert_eq!(sealed["digest"], blob.digest);
-            theirs.edit_layer(0, |entry| {
-                entry["mediaType"] = json!(format!("{TYPE}+encrypted"));
-                entry["digest"] = json!(blob.digest);
-                entry["size"] = json!(blob.size);
-                entry["annotations"] = sealed["annotations"].clone();
-            });
-            house.opens(&theirs, &key.yaml, &format!("{label}-opened"));
-            std::fs::remove_dir_all(house.scratch.join(format!("{label}-opened"))).unwrap();
-            std::fs::remove_dir_all(house.scratch.join(format!("{label}-theirs"))).unwrap();
+        for member in ["public_keys", "yamls"] {
+            let file = match member {
+                "yamls" => &key.yaml,
+                _ => &key.public,
+            };
+            let theirs = house.scratch.join(format!("{label}-{member}"));
+            let theirs = ocicrypt.encrypt(&house.plain, &theirs, &object(json!({member: [file]})));
+            let opened = format!("{label}-{member}-opened");
+            house.opens(&theirs.unwrap(), &key.yaml, &opened);
         }
     }
 }
@@ -391,23 +203,29 @@ fn gos_ocicrypt_and_we_open_each_others_packets() {
 #[ignore = "needs SoftHSM, umoci, openssl and Go; run by make test"]
 fn the_binding_survives_gos_wrapping_and_our_adding_of_recipients() {
     let house = House::open("pkcs11-rewrap");
-    let judge = GoJudge::build(&house);
+    let ocicrypt = house.ocicrypt();
     let key = house.key("house", "large", 3072);
-    let (private, public) = house.jwe_key("ann");
+    let ann = KeyPair::make(house.scratch.path(), "ann", P256);
 
     let image = house.encrypted("by-go", &[&key.by_public_key()]);
-    let mut question = about(&image, "rewrap", &key);
-    question["jwe_public_keys"] = json!([public]);
-    let annotations = judge.ask(&house, &question).unwrap()["annotations"].clone();
+    let layer = &image.manifest()["layers"][0];
+    let question = json!({
+        "op": "rewrap", "layer": image.blob_path(layer["digest"].as_str().unwrap()), "media_type": layer["mediaType"],
+        "annotations": layer["annotations"], "keys": [key.yaml], "jwe_public_keys": [ann.public],
+    });
+    let annotations = ocicrypt.ask(&question).unwrap()["annotations"].clone();
     image.edit_layer(0, |layer| {
         for (name, value) in annotations.as_object().unwrap() {
             layer["annotations"][name] = value.clone();
         }
     });
-    assert!(house.is_bound(&image, &private), "Go dropped the binding");
+    assert!(
+        house.is_bound(&image, &ann.private),
+        "Go dropped the binding"
+    );
 
     let image = house.encrypted("by-us", &[&key.by_token()]);
-    let (place, recipient) = (image.transport(), format!("jwe:{}", text(&public)));
+    let (place, recipient) = (image.transport(), ann.recipient());
     let words = [
         "recipients",
         "add",
@@ -418,7 +236,10 @@ fn the_binding_survives_gos_wrapping_and_our_adding_of_recipients() {
         text(&key.yaml),
     ];
     let _ = house.run(&words, &[]).well();
-    assert!(house.is_bound(&image, &private), "we dropped the binding");
+    assert!(
+        house.is_bound(&image, &ann.private),
+        "we dropped the binding"
+    );
     assert!(house.is_bound(&image, &key.yaml));
 }
 
@@ -462,7 +283,7 @@ fn failures_of_tokens_and_modules_are_told_apart() {
     let house = House::open("pkcs11-failures");
     let key = house.key("house", "large", 3072);
     let image = house.encrypted("encrypted", &[&key.by_public_key()]);
-    let uri = |text: &str| house.yaml("changed", text);
+    let uri = |text: &str| house.tokens.yaml("changed", text);
     let softhsm = "module-name=softhsm2";
     let elsewhere = house.scratch.join("libsofthsm2.so");
     std::fs::copy("/usr/lib/softhsm/libsofthsm2.so", &elsewhere).unwrap();
@@ -515,7 +336,7 @@ fn failures_of_tokens_and_modules_are_told_apart() {
         text(&house.scratch.join("pin"))
     );
     house.opens(&image, Path::new(&from_file), "by-file");
-    let policy = house.scratch.join("ocicrypt.conf");
+    let policy = house.tokens.policy();
     std::fs::remove_file(policy).unwrap();
     let said = house.decrypt(&image, &key.yaml, "opened").refused(2);
     assert!(said.contains("OCICRYPT_CONFIG"), "{said}");
