@@ -113,6 +113,12 @@ pub enum PolicyError {
         /// The module.
         path: PathBuf,
     },
+    /// Fault: whoever wrote the key file, or whoever set up this machine: it may decide which code the module runs.
+    #[error("variable `{}` is not allowed by the policy", name.escape_debug())]
+    Environment {
+        /// Its name.
+        name: String,
+    },
     /// Fault: whoever wrote the key file, or whoever set up this machine.
     #[error("there is no module `{}`", name.escape_debug())]
     NotFound {

@@ -141,7 +141,8 @@ fn environment(document: &Value) -> Result<Vec<(String, String)>, KeyFileError> 
 }
 
 /// Variables by which the loader, the C library or OpenSSL (which many modules use) run code from elsewhere: the policy on
-/// modules would be worth nothing if a key file could set them.
+/// modules would be worth nothing if a key file could set them, so that not even the policy can allow it. What modules
+/// themselves read is the policy's to allow.
 fn decides_what_runs(name: &str) -> bool {
     const LOADERS: [&str; 7] = [
         "LD_",

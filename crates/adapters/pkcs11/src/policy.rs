@@ -6,7 +6,12 @@
 //!     - /usr/lib/softhsm/
 //!   allowed-module-paths:
 //!     - /usr/lib/softhsm/
+//!   allowed-environment:
+//!     - SOFTHSM2_CONF
 //! ```
+//!
+//! The last list is ours, and others pass over it: variables decide what many modules load in their turn (`PKCS11SPY`,
+//! `OPENSC_CONF`, `HOME`), so that a key file may set only those that stand there; without it, `SOFTHSM2_CONF` alone.
 //!
 //! An allowed path is a file, or with `/` at its end all files directly in a folder. Without such a file nothing is loaded.
 
@@ -19,10 +24,11 @@ use crate::uri::ModuleName;
 use crate::yaml::{self, Value};
 
 /// Where to look for modules, and which may be loaded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModulePolicy {
     directories: Vec<PathBuf>,
     allowed: Vec<String>,
+    environment: Vec<String>,
 }
 
 /// A module that the policy allows. Only [`ModulePolicy`] makes one, and nothing else is loaded.
@@ -34,6 +40,17 @@ impl PermittedModule {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+}
+
+/// Allows no module.
+impl Default for ModulePolicy {
+    fn default() -> Self {
+        Self {
+            directories: Vec::new(),
+            allowed: Vec::new(),
+            environment: USUAL_ENVIRONMENT.map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -53,6 +70,7 @@ impl ModulePolicy {
         Self {
             directories: directories.iter().map(PathBuf::from).collect(),
             allowed: directories,
+            ..Self::default()
         }
     }
 
@@ -95,25 +113,47 @@ impl ModulePolicy {
         let Some(policy) = document.member("pkcs11").filter(|policy| !policy.is_null()) else {
             return Ok(Self::default());
         };
-        let list = |name: &'static str| match policy.member(name) {
-            None => Ok(Vec::new()),
-            Some(list) if list.is_null() => Ok(Vec::new()),
-            Some(Value::List(paths)) => paths
+        let list = |name: &'static str, is_good: fn(&str) -> bool| match policy.member(name) {
+            None => Ok(None),
+            Some(list) if list.is_null() => Ok(None),
+            Some(Value::List(texts)) => texts
                 .iter()
-                .map(|path| {
-                    let path = path.text().filter(|path| path.starts_with('/'));
-                    path.map(str::to_owned).ok_or(malformed(name))
+                .map(|text| {
+                    let text = text.text().filter(|text| is_good(text));
+                    text.map(str::to_owned).ok_or(malformed(name))
                 })
-                .collect(),
+                .collect::<Result<Vec<_>, _>>()
+                .map(Some),
             Some(_) => Err(malformed(name)),
         };
+        let paths = |name| Ok(list(name, |path| path.starts_with('/'))?.unwrap_or_default());
+        let none = Self::default();
         Ok(Self {
-            directories: list("module-directories")?
+            directories: paths("module-directories")?
                 .into_iter()
                 .map(PathBuf::from)
                 .collect(),
-            allowed: list("allowed-module-paths")?,
+            allowed: paths("allowed-module-paths")?,
+            environment: list("allowed-environment", |name| !name.is_empty())?
+                .unwrap_or(none.environment),
         })
+    }
+
+    /// Whether a key file may set these variables.
+    ///
+    /// # Errors
+    /// When one of them is not allowed.
+    pub(crate) fn permit_environment(
+        &self,
+        variables: &[(String, String)],
+    ) -> Result<(), PolicyError> {
+        let mut names = variables.iter().map(|(name, _)| name);
+        match names.find(|name| !self.environment.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(PolicyError::Environment {
+                name: name.chars().take(64).collect(),
+            }),
+        }
     }
 
     /// The module that a key file names, if it is there and allowed.
@@ -179,9 +219,40 @@ impl ModulePolicy {
     }
 }
 
+/// It names a file that names a folder of objects, and nothing that is run.
+const USUAL_ENVIRONMENT: [&str; 1] = ["SOFTHSM2_CONF"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_variables_that_are_named_are_permitted() {
+        let set = |names: &[&str]| -> Vec<_> {
+            let each = names
+                .iter()
+                .map(|name| ((*name).to_owned(), "/x".to_owned()));
+            each.collect()
+        };
+        let usual = ModulePolicy::parse(b"pkcs11:\n  allowed-module-paths: [/usr/lib/]\n").unwrap();
+        for policy in [&usual, &ModulePolicy::internal(), &ModulePolicy::default()] {
+            assert!(policy.permit_environment(&set(&["SOFTHSM2_CONF"])).is_ok());
+            let refused = policy.permit_environment(&set(&["SOFTHSM2_CONF", "PKCS11SPY"]));
+            assert!(
+                matches!(refused, Err(PolicyError::Environment { name }) if name == "PKCS11SPY")
+            );
+        }
+        let other = ModulePolicy::parse(b"pkcs11:\n  allowed-environment: [A]\n").unwrap();
+        assert!(other.permit_environment(&set(&["A"])).is_ok());
+        assert!(other.permit_environment(&set(&["SOFTHSM2_CONF"])).is_err());
+        let nothing = ModulePolicy::parse(b"pkcs11:\n  allowed-environment: []\n").unwrap();
+        assert!(
+            nothing
+                .permit_environment(&set(&["SOFTHSM2_CONF"]))
+                .is_err()
+        );
+        assert!(ModulePolicy::parse(b"pkcs11:\n  allowed-environment: A\n").is_err());
+    }
 
     fn named(name: &str) -> ModuleName {
         ModuleName {

@@ -52,8 +52,9 @@ impl Tokens {
     /// A key in a token. Nothing is loaded before the key is used.
     ///
     /// # Errors
-    /// When its module is not there or not allowed.
+    /// When its module is not there or not allowed, or it sets a variable that is not.
     pub fn key(&self, file: &KeyFile, pin: Option<Pin>) -> Result<Token, PolicyError> {
+        self.policy.permit_environment(&file.environment)?;
         Ok(Token {
             module: self.policy.permit(&file.uri.module)?,
             name: file.uri.key.clone(),

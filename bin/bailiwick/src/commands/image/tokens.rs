@@ -155,6 +155,9 @@ mod module {
                 PolicyError::Forbidden { .. } => format!(
                     "who may decide it adds the file to `allowed-module-paths` in the file that `{CONFIG}` names, or in `/etc/ocicrypt.conf`"
                 ),
+                PolicyError::Environment { .. } => format!(
+                    "many modules load other code by what they find there; who may decide it adds the name to `allowed-environment`, beside `SOFTHSM2_CONF`, in the file that `{CONFIG}` names, or in `/etc/ocicrypt.conf`"
+                ),
                 _ => "`module-path` in the URI names its file; `module-name` is looked for in `module-directories`".to_owned(),
             };
             Advice::usage(error.to_string(), hint).error()

@@ -18,7 +18,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("libhsm.so"), "").unwrap();
         let policy = format!(
-            "pkcs11:\n  allowed-module-paths: [{}/]\n",
+            "pkcs11:\n  allowed-module-paths: [{}/]\n  allowed-environment: [HOUSE]\n",
             folder.path().display()
         );
         let policy = ModulePolicy::parse(policy.as_bytes()).unwrap();
@@ -121,6 +121,32 @@ fn a_module_outside_the_policy_starts_nothing() {
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     let refused = house.tokens.key(&house.file_of(elsewhere.path(), ""), None);
     assert!(matches!(refused, Err(PolicyError::Forbidden { .. })));
+    assert!(!count.exists());
+}
+
+/// `pkcs11-spy` loads what `PKCS11SPY` names, OpenSC what stands in the file that `OPENSC_CONF` names, p11-kit what lies in a
+/// home; glibc's `libpcprofile.so` writes where it is told. No list of such names is ever complete.
+#[test]
+fn a_variable_that_the_policy_does_not_name_starts_nothing() {
+    let house = House::with("");
+    let count = house.folder.path().join("count");
+    let house = House::with(&format!("echo x >> {}", count.display()));
+    for name in [
+        "PKCS11SPY",
+        "OPENSC_CONF",
+        "HOME",
+        "PCPROFILE_OUTPUT",
+        "SOFTHSM2_CONF",
+        "house",
+    ] {
+        let refused = house
+            .tokens
+            .key(&house.file(&format!("{name}: /evil")), None);
+        assert!(
+            matches!(refused, Err(PolicyError::Environment { .. })),
+            "{name}"
+        );
+    }
     assert!(!count.exists());
 }
 
