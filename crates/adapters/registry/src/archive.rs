@@ -1,9 +1,11 @@
 //! Images in one file: the tar of an OCI layout, and what `docker save` writes.
 //!
-//! Nothing is unpacked to anywhere: blobs are read where they lie in the file, which can be compressed as a whole.
+//! Blobs are read where they lie in the file. One that is compressed as a whole is unpacked once, and what is put aside
+//! of it is encrypted.
 
 mod docker;
 mod packed;
+mod spool;
 mod tar;
 mod target;
 
@@ -26,6 +28,7 @@ use crate::error::RegistryError;
 use crate::layout::{BLOBS, INDEX, LayoutIndex, MARKER, find_documents, is_marker};
 use crate::reference::{ArchiveReference, LayoutTag};
 use packed::{Packing, Unpacked};
+use spool::Spool;
 use tar::{Entry, Extent, TarIndex};
 
 /// A file and what lies in it.
@@ -33,8 +36,61 @@ use tar::{Entry, Extent, TarIndex};
 struct Archive {
     path: PathBuf,
     file: File,
-    packing: Option<Packing>,
+    content: Content,
     index: TarIndex,
+}
+
+/// How the content of the file is got at.
+#[derive(Debug)]
+enum Content {
+    AsItIs,
+    /// All that lies before a part is unpacked again for each part.
+    Packed(Packing),
+    Unpacked(Spool),
+}
+
+impl Content {
+    fn of(file: &File, directory: &Path) -> std::io::Result<Self> {
+        let Some(packing) = Packing::of(file)? else {
+            return Ok(Self::AsItIs);
+        };
+        let limit = packed::spool_limit(file)?;
+        let spool = Spool::fill(directory, &mut Unpacked::new(file, packing)?, limit)?;
+        Ok(spool.map_or(Self::Packed(packing), Self::Unpacked))
+    }
+
+    fn index(&self, mut file: &File) -> Result<TarIndex, TarError> {
+        match self {
+            Self::AsItIs => TarIndex::read(&mut file),
+            Self::Packed(packing) => {
+                let mut unpacked = Unpacked::new(file, *packing).map_err(TarError::Read)?;
+                TarIndex::read(&mut unpacked)
+            }
+            Self::Unpacked(spool) => TarIndex::read(&mut spool.reader()),
+        }
+    }
+
+    /// The unpacked content from `offset` on; `None` where the file itself is that.
+    fn from<'a>(
+        &'a self,
+        file: &'a File,
+        offset: u64,
+    ) -> std::io::Result<Option<Box<dyn Read + Send + 'a>>> {
+        let start = SeekFrom::Start(offset);
+        Ok(match self {
+            Self::AsItIs => None,
+            Self::Packed(packing) => {
+                let mut unpacked = Unpacked::new(file, *packing)?;
+                unpacked.seek(start)?;
+                Some(Box::new(unpacked))
+            }
+            Self::Unpacked(spool) => {
+                let mut reader = spool.reader();
+                reader.seek(start)?;
+                Some(Box::new(reader))
+            }
+        })
+    }
 }
 
 impl Archive {
@@ -42,7 +98,7 @@ impl Archive {
     fn open(path: &Path) -> Result<Option<Self>, RegistryError> {
         // A pipe would never answer; a link is followed, since it was the caller who named it.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(RegistryError::disk(path, "read")(errno.into())),
@@ -51,21 +107,22 @@ impl Archive {
         if !metadata.is_file() {
             return Err(RegistryError::OddFile(path.to_owned()));
         }
-        let packing = Packing::of(&file).map_err(RegistryError::disk(path, "read"))?;
-        let index = match packing {
-            None => TarIndex::read(&mut file),
-            Some(packing) => Unpacked::new(&file, packing)
-                .map_err(TarError::Read)
-                .and_then(|mut unpacked| TarIndex::read(&mut unpacked)),
-        };
-        let index = index.map_err(|source| RegistryError::Archive {
+        let malformed = |source| RegistryError::Archive {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        // The disk that has room for the archive; the one for temporary files may be memory.
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let content = Content::of(&file, directory).map_err(TarError::Read);
+        let content = content.map_err(malformed)?;
+        let index = content.index(&file).map_err(malformed)?;
         Ok(Some(Self {
             path: path.to_owned(),
             file,
-            packing,
+            content,
             index,
         }))
     }
@@ -117,16 +174,10 @@ impl Archive {
     }
 
     fn reader(&self, extent: Extent) -> Result<ExtentReader<'_>, RegistryError> {
-        let unpacked = self.packing.map(|packing| -> std::io::Result<_> {
-            let mut unpacked = Unpacked::new(&self.file, packing)?;
-            unpacked.seek(SeekFrom::Start(extent.offset))?;
-            Ok(unpacked)
-        });
+        let unpacked = self.content.from(&self.file, extent.offset);
         Ok(ExtentReader {
             archive: self,
-            unpacked: unpacked
-                .transpose()
-                .map_err(RegistryError::disk(&self.path, "read"))?,
+            unpacked: unpacked.map_err(RegistryError::disk(&self.path, "read"))?,
             extent,
         })
     }
@@ -135,7 +186,7 @@ impl Archive {
 /// Reads a file where it lies. Each reader has its own place, so several can read at once.
 struct ExtentReader<'a> {
     archive: &'a Archive,
-    unpacked: Option<Unpacked<'a>>,
+    unpacked: Option<Box<dyn Read + Send + 'a>>,
     extent: Extent,
 }
 

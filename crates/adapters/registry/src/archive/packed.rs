@@ -1,7 +1,8 @@
 //! Archives that are compressed as a whole, as `docker save | gzip` makes them.
 //!
-//! Nothing unpacked is kept, neither on a disk, where it would be a plain copy that nobody asked for, nor in memory. The
-//! price: whoever reads a part unpacks all that lies before it.
+//! Nothing unpacked is kept here, neither on a disk, where it would be a plain copy that nobody asked for, nor in memory.
+//! The price: whoever reads a part unpacks all that lies before it. So this is how a [`super::spool`] is filled, and how
+//! parts are read where there is no place for one.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -118,6 +119,13 @@ impl Seek for Unpacked<'_> {
     }
 }
 
+/// How much of what the file unpacks to is put aside. Images shrink to a third or so; what unpacks to far more has no claim
+/// on the disk.
+pub(super) fn spool_limit(file: &File) -> io::Result<u64> {
+    let packed = file.metadata()?.len();
+    Ok(packed.saturating_mul(SPOOL_RATIO).max(FLOOR))
+}
+
 fn decoder(file: &File, packing: Packing) -> io::Result<Box<dyn Read + Send + '_>> {
     let input = BufReader::with_capacity(SCRATCH, FromStart { file, at: 0 });
     Ok(match packing {
@@ -147,6 +155,7 @@ impl Read for FromStart<'_> {
 const SCRATCH: usize = 128 * 1024;
 const FLOOR: u64 = 1024 * 1024 * 1024;
 const RATIO: u64 = 200;
+const SPOOL_RATIO: u64 = 16;
 /// 128 MiB: what `zstd` itself takes without being told otherwise.
 const WINDOW_LOG: u32 = 27;
 

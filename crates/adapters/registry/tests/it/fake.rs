@@ -81,6 +81,8 @@ pub(crate) struct Inside {
     pub(crate) forgets: bool,
     /// What somebody else writes under a name, right after it is written for the first time.
     pub(crate) overwritten: Option<(String, String)>,
+    /// After this many requests it hangs up on whoever asks, without an answer and without doing anything.
+    pub(crate) cut_after: Option<usize>,
     answered: usize,
     next: usize,
 }
@@ -209,11 +211,16 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    inside
-        .lock()
-        .unwrap()
-        .requests
-        .push(format!("{} {path}", parts.method));
+    let is_cut = {
+        let mut inside = inside.lock().unwrap();
+        inside.requests.push(format!("{} {path}", parts.method));
+        let made = inside.requests.len();
+        inside.cut_after.is_some_and(|most| made > most)
+    };
+    if is_cut {
+        // The connection's task ends, and the connection with it; no hook writes about it.
+        std::panic::resume_unwind(Box::new("cut"));
+    }
     if path == "/token" {
         if *mood == Mood::SlowToken {
             tokio::time::sleep(Duration::from_millis(500)).await;

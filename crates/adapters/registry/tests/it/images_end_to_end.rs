@@ -15,7 +15,7 @@ use crate::fake::{Fake, Mood, quick};
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
-fn layout(directory: &Path) -> Reference {
+pub(crate) fn layout(directory: &Path) -> Reference {
     format!("oci:{}:app", directory.display()).parse().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn put(target: &dyn ImageTarget, bytes: &[u8]) -> BlobId {
 }
 
 /// A plain image of two layers in a layout.
-fn plain_image(directory: &Path) -> Reference {
+pub(crate) fn plain_image(directory: &Path) -> Reference {
     let reference = layout(directory);
     let target = open_target(&reference, &quick()).unwrap();
     let contents: Vec<Vec<u8>> = [1_200_000, 40]
@@ -69,7 +69,7 @@ fn plain_image(directory: &Path) -> Reference {
     reference
 }
 
-fn encrypt_to(key: &EcdsaP256Key, from: &Reference, to: &Reference) {
+pub(crate) fn encrypt_to(key: &EcdsaP256Key, from: &Reference, to: &Reference) {
     let mut recipients = Recipients::new();
     recipients
         .add_public_key(&key.public_jwk().to_spki_der().unwrap())
@@ -81,7 +81,7 @@ fn encrypt_to(key: &EcdsaP256Key, from: &Reference, to: &Reference) {
     encrypt(&*source, &*target, &recipients, &Silent).unwrap();
 }
 
-fn decrypt_to(
+pub(crate) fn decrypt_to(
     key: &EcdsaP256Key,
     from: &Reference,
     to: &Reference,

@@ -11,6 +11,8 @@ mod attacks;
 mod fake;
 mod images_end_to_end;
 mod layout;
+mod packed;
+mod recipients;
 mod referrers;
 mod remote;
 mod weather;
