@@ -149,7 +149,7 @@ pub enum ImageError {
     },
     /// Fault: none; not even a public key tells which of several packets is for its holder.
     #[error(
-        "no packet says that it is for `{selector}`, and some do not say whose they are: name such a packet by its number, as `jwe#0`"
+        "a layer has no packet that says it is for `{selector}`, and some that do not say whose they are: name such a packet by its number, as `jwe#0`"
     )]
     UnnamedRecipients {
         /// What was asked for.

@@ -72,7 +72,7 @@ pub fn edit_recipients(
         edit,
         wrappers: wrappers.unwrap_or_default(),
         removed: vec![0; edit.remove.len()],
-        unnamed: 0,
+        unnamed: vec![0; edit.remove.len()],
         layers: 0,
         added: 0,
     };
@@ -112,8 +112,8 @@ struct Editing<'a> {
     wrappers: Vec<Box<dyn PacketWrapper>>,
     /// For each selector.
     removed: Vec<usize>,
-    /// Recipients of whom the packets do not tell who they are.
-    unnamed: usize,
+    /// For each selector: recipients in layers where it met nobody, of whom the packets do not tell who they are.
+    unnamed: Vec<usize>,
     layers: usize,
     added: usize,
 }
@@ -123,18 +123,34 @@ impl Editing<'_> {
         if self.layers == 0 {
             return Err(ImageError::NotEncrypted);
         }
+        let mut counted = self.edit.remove.iter().zip(&self.unnamed);
+        // Who is named in one layer and not in another would go from the one, and go on to open the other.
+        if let Some((selector, _)) =
+            counted.find(|(selector, unnamed)| selector.is_key_id() && **unnamed > 0)
+        {
+            let selector = selector.to_string();
+            return Err(ImageError::UnnamedRecipients { selector });
+        }
         let mut counted = self.edit.remove.iter().zip(&self.removed);
         match counted.find(|(_, removed)| **removed == 0) {
-            Some((selector, _)) if selector.is_key_id() && self.unnamed > 0 => {
-                Err(ImageError::UnnamedRecipients {
-                    selector: selector.to_string(),
-                })
-            }
             Some((selector, _)) => Err(ImageError::NoSuchRecipient {
                 selector: selector.to_string(),
             }),
             None => Ok(()),
         }
+    }
+
+    fn remove_from(&mut self, layer: &mut Descriptor) -> Result<(), ImageError> {
+        let before = self.removed.clone();
+        let unnamed = packets::unnamed(layer)?;
+        packets::remove(layer, &self.edit.remove, &mut self.removed)?;
+        let met = self.removed.iter().zip(before);
+        for (count, (after, before)) in self.unnamed.iter_mut().zip(met) {
+            if *after == before {
+                *count += unnamed;
+            }
+        }
+        Ok(())
     }
 
     fn one(
@@ -152,8 +168,7 @@ impl Editing<'_> {
                 continue;
             }
             self.layers += 1;
-            self.unnamed += packets::unnamed(layer)?;
-            packets::remove(layer, &self.edit.remove, &mut self.removed)?;
+            self.remove_from(layer)?;
             packets::add(layer, &new)?;
             self.added += new.len();
             packets::check(index, layer)?;
