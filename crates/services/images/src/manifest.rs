@@ -96,15 +96,16 @@ impl Manifest {
         &self.media_type
     }
 
-    /// Whether `entry` lists it as a builder's attestation beside the image, and nothing in it is a file system. An
-    /// entry for a real platform is an image, whatever its layers call themselves: it would be run.
+    /// Whether `entry` lists it as a builder's attestation beside the image, and nothing in it is a file system. Only an
+    /// entry for the platform that no machine has is never run: one that tells no platform is run by readers that find no
+    /// better, whatever its layers call themselves.
     pub(crate) fn is_attestation(&self, entry: &Descriptor) -> Result<bool, ImageError> {
         let listed = entry
             .annotation(REFERENCE_TYPE)?
             .is_some_and(|kind| kind == ATTESTATION);
         let runs = entry
             .platform()
-            .is_some_and(|platform| platform != "unknown/unknown");
+            .is_none_or(|platform| platform != "unknown/unknown");
         let statements = self
             .layers
             .iter()

@@ -74,10 +74,52 @@ impl fmt::Display for Platform {
 }
 
 impl Platform {
-    /// Whether an image for `listed` is meant; without a variant, each variant is.
+    /// Whether an image for `listed` is meant, whichever of its names it is listed under: one that is passed over here
+    /// and run there would be an image that nobody looked at. Without a variant, each variant is meant.
     pub(crate) fn means(&self, listed: &str) -> bool {
-        let rest = listed.strip_prefix(&self.0);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let (wanted, listed) = (Canonical::of(&self.0), Canonical::of(listed));
+        let each_variant = self.0.split('/').count() == 2 || wanted.variant.is_empty();
+        // Where no system is told, runtimes take their own.
+        (listed.os.is_empty() || listed.os == wanted.os)
+            && listed.architecture == wanted.architecture
+            && (each_variant || listed.variant == wanted.variant)
+    }
+}
+
+/// A platform under the names that runtimes settle on before they compare.
+struct Canonical {
+    os: String,
+    architecture: String,
+    variant: String,
+}
+
+impl Canonical {
+    fn of(text: &str) -> Self {
+        let text = text.to_ascii_lowercase();
+        let mut parts = text.splitn(3, '/');
+        let [os, architecture, variant] = [(); 3].map(|()| parts.next().unwrap_or_default());
+        let os = match os {
+            "macos" => "darwin",
+            os => os,
+        };
+        let (architecture, variant) = match (architecture, variant) {
+            ("i386", _) => ("386", ""),
+            ("amd64" | "x86_64" | "x86-64", "v1") => ("amd64", ""),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("arm64" | "aarch64", "8" | "v8") => ("arm64", ""),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+            ("armel", _) | ("arm", "6") => ("arm", "v6"),
+            ("arm", "5") => ("arm", "v5"),
+            ("arm", "8") => ("arm", "v8"),
+            other => other,
+        };
+        let [os, architecture, variant] = [os, architecture, variant].map(str::to_owned);
+        Self {
+            os,
+            architecture,
+            variant,
+        }
     }
 }
 
@@ -110,7 +152,8 @@ mod tests {
     fn a_platform_means_its_variants_and_nothing_longer() {
         let platform: Platform = "linux/arm".parse().unwrap();
         assert!(platform.means("linux/arm") && platform.means("linux/arm/v7"));
-        assert!(!platform.means("linux/arm64"));
+        assert!(platform.means("linux/armel") && platform.means("Linux/arm/5"));
+        assert!(!platform.means("linux/arm64") && !platform.means("/") && !platform.means(""));
         for wrong in ["", "linux", "linux/", "/arm", "a/b/c/d", "linux/a b"] {
             assert!(wrong.parse::<Platform>().is_err(), "{wrong}");
         }

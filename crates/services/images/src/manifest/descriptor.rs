@@ -118,11 +118,16 @@ fn check_spellings(members: &RawObject) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// Operating system, architecture and variant of an object that has them.
+/// Operating system, architecture and variant of an object that has one of the first two; the other is empty then.
 pub(crate) fn platform_text(platform: &RawObject) -> Option<String> {
     let part = |name: &str| platform.read::<String>(name).ok().flatten();
-    let mut text = format!("{}/{}", part("os")?, part("architecture")?);
-    if let Some(variant) = part("variant") {
+    let (os, architecture) = (part("os"), part("architecture"));
+    if os.is_none() && architecture.is_none() {
+        return None;
+    }
+    let [os, architecture] = [os, architecture].map(Option::unwrap_or_default);
+    let mut text = format!("{os}/{architecture}");
+    if let Some(variant) = part("variant").filter(|variant| !variant.is_empty()) {
         text.push('/');
         text.push_str(&variant);
     }

@@ -14,6 +14,7 @@ mod identification;
 mod indexes;
 mod inspection;
 mod limits;
+mod look_alikes;
 mod memory;
 mod never;
 mod operations;
