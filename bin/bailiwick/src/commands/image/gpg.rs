@@ -11,7 +11,9 @@ use std::{
 };
 
 use images::{Kind, PortError};
-use oci_crypt::{KeyPacket, Opening, PacketError, PacketOpener, PrivateOptions, pgp_recipients};
+use oci_crypt::{
+    KeyPacket, Opening, PacketError, PacketOpener, PgpHolder, PrivateOptions, pgp_recipients,
+};
 use zeroize::Zeroizing;
 
 use self::program::{GpgError, Program, Said};
@@ -35,17 +37,30 @@ impl Gpg {
     /// Who is meant by `pgp:NAMED`: the key in a file, where there is such a file, or the key of this name in the ring.
     #[cfg(feature = "pgp")]
     pub(super) fn recipient(&self, named: &str) -> anyhow::Result<oci_crypt::PgpRecipient> {
+        self.recipient_in(Path::new(""), named)
+    }
+
+    #[cfg(feature = "pgp")]
+    fn recipient_in(&self, folder: &Path, named: &str) -> anyhow::Result<oci_crypt::PgpRecipient> {
         use anyhow::Context as _;
         use oci_crypt::PgpPublicRing;
 
         let now = u64::try_from(SystemClock.timestamp().as_seconds()).unwrap_or_default();
-        if Path::new(named).is_file() {
-            let file = std::fs::read(named).with_context(|| format!("can't read `{named}`"))?;
+        let path = folder.join(named);
+        if path.is_file() {
+            let file = std::fs::read(path).with_context(|| format!("can't read `{named}`"))?;
             let found = PgpPublicRing::parse(&file).and_then(|ring| ring.only(now));
+            // The attack avoided: whoever fills this folder calls a file like somebody whose key GnuPG has.
+            if !named.contains('/') && self.knows(named, now) {
+                return Err(Advice::usage(
+                    format!("`pgp:{named}` is a file in this folder, and GnuPG has a key of this name, too"),
+                    format!("write `pgp:./{named}` for the file, or the fingerprint of GnuPG's key"),
+                )
+                .error());
+            }
             return found.map_err(|error| refused(named, error));
         }
-        let exported = self.0.run(&["--export"], &[], EXPORT);
-        let exported = exported.with_context(|| {
+        let found = self.in_ring(named, now).with_context(|| {
             let hint = format!(
                 "install GnuPG, or give the key in a file: `gpg --export {named} > FILE`, then `--recipient pgp:FILE`"
             );
@@ -54,14 +69,27 @@ impl Gpg {
                 hint,
             )
         })?;
-        let keys = exported
-            .well()
-            .with_context(|| format!("GnuPG gives no key for `{named}`"))?;
-        let found = match keys.is_empty() {
-            true => Err(oci_crypt::PgpKeyError::NotFound),
-            false => PgpPublicRing::parse(&keys).and_then(|ring| ring.find(named, now)),
-        };
         found.map_err(|error| refused(named, error))
+    }
+
+    #[cfg(feature = "pgp")]
+    fn knows(&self, named: &str, now: u64) -> bool {
+        let found = self.in_ring(named, now);
+        found.is_ok_and(|found| !matches!(found, Err(oci_crypt::PgpKeyError::NotFound)))
+    }
+
+    /// The key of this name in GnuPG's ring, as far as GnuPG can be asked.
+    #[cfg(feature = "pgp")]
+    fn in_ring(
+        &self,
+        named: &str,
+        now: u64,
+    ) -> Result<Result<oci_crypt::PgpRecipient, oci_crypt::PgpKeyError>, GpgError> {
+        let keys = self.0.run(&["--export"], &[], EXPORT)?.well()?;
+        Ok(match keys.is_empty() {
+            true => Err(oci_crypt::PgpKeyError::NotFound),
+            false => oci_crypt::PgpPublicRing::parse(&keys).and_then(|ring| ring.find(named, now)),
+        })
     }
 
     /// Nobody: this program knows no OpenPGP keys.
@@ -116,8 +144,11 @@ impl PacketOpener for GpgOpener {
             return Opening::NotOurs;
         };
         // What can be altered unseen, and is no message at all, is refused here: GnuPG can be told to open it.
-        if let Err(error) = pgp_recipients(bytes) {
-            return Opening::Failed(error);
+        match pgp_recipients(bytes) {
+            Err(error) => return Opening::Failed(error),
+            // For a password GnuPG would ask its user, as often as somebody writes such packets; no tool encrypts layers so.
+            Ok(holders) if holders.contains(&PgpHolder::Password) => return Opening::NotOurs,
+            Ok(_) => {}
         }
         // Held while GnuPG works, so that two layers do not ask a person at the same time.
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,14 +163,16 @@ impl PacketOpener for GpgOpener {
             },
             Answer::Failed(error) => Opening::Failed(PacketError::Service {
                 service: "gpg".to_owned(),
-                source: Box::new(PortError::new(Kind::Failed, error.clone())),
+                source: Box::new(PortError::new(error.kind(), error.clone())),
             }),
         }
     }
 }
 
 fn ask(program: &Program, packet: &[u8]) -> Answer {
-    let said = program.run(&["--status-fd", "2", "--decrypt"], packet, DECRYPT);
+    // Whoever made the packet may have signed it with a key that GnuPG would look for on servers: nothing leaves this machine.
+    let words = ["--no-auto-key-retrieve", "--status-fd", "2", "--decrypt"];
+    let said = program.run(&words, packet, DECRYPT);
     match said {
         Err(error) => Answer::Failed(error),
         Ok(said) if said.has_no_key() => Answer::NotOurs,
@@ -148,6 +181,18 @@ fn ask(program: &Program, packet: &[u8]) -> Answer {
             Ok(options) => Answer::Opened(options),
             Err(error) => Answer::Failed(error),
         },
+    }
+}
+
+impl GpgError {
+    /// What it means to whoever called.
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::TooLate { .. } => Kind::Unavailable,
+            Self::NotStarted { .. } | Self::Broken | Self::TooMuch { .. } | Self::Failed { .. } => {
+                Kind::Failed
+            }
+        }
     }
 }
 

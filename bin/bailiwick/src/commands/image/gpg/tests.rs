@@ -69,6 +69,73 @@ fn an_exit_code_alone_proves_nothing() {
 }
 
 #[test]
+fn nobody_is_asked_for_the_password_of_a_strangers_packet() {
+    let (folder, opener) = stand_in("exit 2");
+    let KeyPacket::Pgp(for_a_key) = packet() else {
+        panic!("it is OpenPGP")
+    };
+    let for_a_password = [0xc3, 4, 4, 9, 0, 8];
+    for packet in [
+        [&for_a_password[..], &[0xd2, 1, 1]].concat(),
+        [&for_a_password[..], &for_a_key].concat(),
+    ] {
+        assert_eq!(pgp_recipients(&packet).unwrap()[0], PgpHolder::Password);
+        let opened = opener.open(&KeyPacket::Pgp(packet));
+        assert!(matches!(opened, Opening::NotOurs));
+    }
+    assert_eq!(calls(&folder), 0);
+}
+
+#[test]
+fn signatures_make_gpg_ask_no_server() {
+    let (folder, opener) = stand_in(r#"echo "$*" >"$0.words"; exit 2"#);
+    let _ = opener.open(&packet());
+    let words = fs::read_to_string(folder.path().join("gpg.words")).unwrap();
+    assert!(words.contains("--no-auto-key-retrieve"), "{words}");
+}
+
+#[test]
+fn gpg_that_takes_too_long_is_unavailable() {
+    let (_folder, opener) = stand_in("exec sleep 60");
+    let patience = Duration::from_millis(50);
+    let limits = Limits {
+        patience,
+        ..DECRYPT
+    };
+    let error = opener
+        .program
+        .run(&["--decrypt"], &[], limits)
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+#[cfg(feature = "pgp")]
+#[test]
+fn a_file_that_is_called_like_somebody_in_the_ring_is_not_taken_for_him() {
+    let ring = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../crates/formats/oci-crypt/tests/vectors/pgp/all.pub.gpg");
+    let (_folder, opener) = stand_in(&format!("cat '{}'", ring.display()));
+    let gpg = Gpg(opener.program);
+    let here = tempfile::tempdir().unwrap();
+    for name in ["p256@example.org", "rsa1024@example.org", "key.asc"] {
+        fs::write(here.path().join(name), "of somebody else").unwrap();
+    }
+    let refused = |named: &str| {
+        let refused = gpg.recipient_in(here.path(), named).err().unwrap();
+        format!("{refused:#}")
+    };
+    // One is a key that may be used, the other one that may not.
+    for named in ["p256@example.org", "rsa1024@example.org"] {
+        assert!(refused(named).contains("GnuPG has a key of this name"));
+    }
+    for named in ["./p256@example.org", "key.asc"] {
+        assert!(refused(named).contains("not understood"), "{named}");
+    }
+    assert!(gpg.recipient_in(here.path(), "p384@example.org").is_ok());
+}
+
+#[test]
 fn too_much_is_an_error_and_other_packets_are_not_shown_to_gpg() {
     let (folder, opener) =
         stand_in("echo '[GNUPG:] DECRYPTION_OKAY' >&2; head -c 300000 /dev/zero");
