@@ -34,13 +34,7 @@ impl Client {
             return Err(self.failure(answer).await);
         }
         let body = Zeroizing::new(self.body(answer, TOKEN_LIMIT).await?);
-        let mut given: Given =
-            serde_json::from_slice(&body).map_err(|_| self.protocol("its token can't be read"))?;
-        let token = given.token.take().or_else(|| given.access_token.take());
-        token
-            .map(Zeroizing::new)
-            .filter(|token| !token.is_empty())
-            .ok_or_else(|| self.protocol("it gave no token"))
+        given(&body).map_err(|what| self.protocol(what))
     }
 
     fn ask_for_token(&self, realm: &Url, demand: &Demand) -> Result<RequestBuilder, RegistryError> {
@@ -92,6 +86,17 @@ pub(super) fn basic(name: &str, password: &str) -> Zeroizing<String> {
     Zeroizing::new(format!("Basic {}", *encoded))
 }
 
+/// The token in an answer.
+fn given(body: &[u8]) -> Result<Zeroizing<String>, &'static str> {
+    // The cause would tell parts of the token.
+    let mut given: Given = serde_json::from_slice(body).map_err(|_| "its token can't be read")?;
+    let token = given.token.take().or_else(|| given.access_token.take());
+    token
+        .map(Zeroizing::new)
+        .filter(|token| !token.is_empty())
+        .ok_or("it gave no token")
+}
+
 #[derive(Deserialize)]
 struct Given {
     token: Option<String>,
@@ -106,3 +111,54 @@ impl Drop for Given {
 }
 
 const TOKEN_LIMIT: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_under_either_name() {
+        for (body, token) in [
+            (r#"{"token":"a"}"#, Some("a")),
+            (r#"{"access_token":"b","expires_in":60}"#, Some("b")),
+            (r#"{"token":"a","access_token":"b"}"#, Some("a")),
+            (r#"{"token":null,"access_token":"b"}"#, Some("b")),
+            (r#"{"token":""}"#, None),
+            (r#"{"token":"","access_token":"b"}"#, None),
+            (r#"{"token":"a","token":"b"}"#, None),
+            (r#"{"token":["a"]}"#, None),
+            (r#"{"Token":"a"}"#, None),
+            (r#"{"token":"a"} x"#, None),
+            ("{}", None),
+            ("", None),
+        ] {
+            let found = given(body.as_bytes()).ok();
+            assert_eq!(found.as_ref().map(|token| token.as_str()), token, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = given(&body);
+        }
+
+        #[test]
+        fn no_json_gives_an_empty_token(
+            body in r#"\{("(token|access_token|expires_in|Token)":("[a-z\\u00n"]{0,6}"|null|-?[0-9]{1,25}|\[\]|\{\}),?){0,4}\}?"#,
+        ) {
+            if let Ok(token) = given(body.as_bytes()) {
+                prop_assert!(!token.is_empty());
+            }
+        }
+
+        #[test]
+        fn what_is_given_is_what_is_sent(token in ".{1,64}") {
+            let body = serde_json::json!({"access_token": token}).to_string();
+            let found = given(body.as_bytes()).unwrap();
+            prop_assert_eq!(found.as_str(), token);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::mpsc as std_mpsc;
 use bytes::Bytes;
 use estate::Digest;
 use images::{BlobId, BlobWriter, PortError};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Body, Response, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
 
@@ -199,11 +199,19 @@ async fn stands_at(client: &Client, location: &Url) -> Option<(Url, u64)> {
         .await
         .ok()
         .filter(|answer| answer.status().is_success())?;
-    let range = answer.headers().get(RANGE)?.to_str().ok()?;
-    let range = range.strip_prefix("bytes=").unwrap_or(range);
-    let last: u64 = range.strip_prefix("0-")?.parse().ok()?;
+    let stored = stored(answer.headers().get(RANGE)?)?;
     let next = self::location(client, location, &answer).unwrap_or_else(|_| location.clone());
-    (last > 0).then_some((next, last.checked_add(1)?))
+    Some((next, stored))
+}
+
+/// How many bytes a range says to be there; only one that begins at the first byte says so.
+fn stored(range: &HeaderValue) -> Option<u64> {
+    let range = range.to_str().ok()?;
+    let range = range.strip_prefix("bytes=").unwrap_or(range);
+    let last = range.strip_prefix("0-")?;
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+    let last: u64 = last.parse().ok().filter(|last| is_number && *last > 0)?;
+    last.checked_add(1)
 }
 
 async fn restart(client: &Client, location: &Url) -> Result<Url, RegistryError> {
@@ -245,3 +253,47 @@ const OCTETS: &str = "application/octet-stream";
 const AHEAD: usize = 8;
 /// A registry that gets a little further each time could go on for ever.
 const RESUMPTIONS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stored(text: &str) -> Option<u64> {
+        super::stored(&HeaderValue::from_bytes(text.as_bytes()).ok()?)
+    }
+
+    #[test]
+    fn a_range_says_how_much_is_there_or_nothing() {
+        assert_eq!(stored("0-9"), Some(10));
+        assert_eq!(stored("bytes=0-1"), Some(2));
+        for wrong in [
+            "0-0",
+            "",
+            "0-",
+            "1-9",
+            "0-+9",
+            "0--9",
+            "0-9/10",
+            "0-9,20-30",
+            "00-9",
+            "0- 9",
+            "bytes 0-9",
+            "0-18446744073709551615",
+            "0-99999999999999999999",
+        ] {
+            assert_eq!(stored(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_range_panics_or_says_more_than_its_number(text in "(bytes=)?(0-)?[-+0-9, ]{0,24}") {
+            if let Some(count) = stored(&text) {
+                let last = (count - 1).to_string();
+                prop_assert!(text.ends_with(&last) && count > 1);
+            }
+        }
+    }
+}
