@@ -13,6 +13,8 @@ mod system;
 use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use images::ImageError;
+use oci_crypt::media_type::MediaTypeError;
 
 use crate::{
     advice::Advice,
@@ -157,9 +159,20 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(advice) = error.downcast_ref::<Advice>() {
         return Some(advice.hint());
     }
-    let image = error.chain().find_map(|cause| cause.downcast_ref());
-    matches!(image, Some(images::ImageError::NoKey { .. }))
-        .then_some("`bailiwick image inspect` shows who can open it")
+    let image = error.chain().find_map(|cause| cause.downcast_ref())?;
+    match image {
+        ImageError::NoKey { .. } => Some(
+            "`bailiwick image inspect` shows who can open it; for `pkcs7`, give the certificate as a `--key`, too",
+        ),
+        ImageError::MediaType {
+            source: MediaTypeError::AlreadyEncrypted { .. },
+            ..
+        } => Some("with `--key`, encrypted layers are kept and get the new recipients"),
+        ImageError::LastRecipient { .. } => {
+            Some("`--recipient` puts others in their place; it takes a `--key`")
+        }
+        _ => None,
+    }
 }
 
 /// 0 done, 1 failed, 2 usage, 3 denied or differs, 4 verification failed, 5 unavailable.

@@ -57,6 +57,9 @@ fn image_text(image: &ImageReport) -> String {
     let _ = writeln!(text, "  environment  {}", or_none(&environment));
     let _ = writeln!(text, "  labels       {}", or_none(&labels));
     let _ = writeln!(text, "  history      {} commands", public.history.len());
+    for diff_id in &public.diff_ids {
+        let _ = writeln!(text, "  unpacked     {diff_id}");
+    }
     plain(&text)
 }
 
@@ -66,8 +69,8 @@ fn layer_text(layer: &LayerReport) -> String {
         false => "plain".to_owned(),
     };
     let mut text = format!(
-        "layer {:<3} {}  {} bytes  {state}\n",
-        layer.index, layer.digest, layer.size
+        "layer {:<3} {}  {} bytes  {state}\n          {}\n",
+        layer.index, layer.digest, layer.size, layer.media_type
     );
     for recipient in &layer.recipients {
         let _ = writeln!(
