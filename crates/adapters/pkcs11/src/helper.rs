@@ -12,7 +12,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use zeroize::Zeroizing;
 
 use crate::error::TokenFault;
@@ -24,7 +24,8 @@ use crate::uri::KeyName;
 /// # Errors
 /// When a question is not understood, or the pipes break.
 pub fn answer_questions() -> io::Result<()> {
-    // A module that crashes leaves no copy of PIN and keys behind.
+    // A module that crashes leaves no copy of PIN and keys behind: neither a file, nor what a program that takes crashes gets.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),

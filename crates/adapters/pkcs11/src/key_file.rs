@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use crate::error::KeyFileError;
@@ -90,11 +91,17 @@ impl KeyFile {
     }
 }
 
-/// A PIN without the line end that editors put behind it.
+/// A PIN without the line end that editors put behind it. Whoever wrote the key file named its file: a pipe would be waited
+/// for without end, a terminal become ours.
 fn pin_in(path: &Path) -> io::Result<Pin> {
     let mut pin = Zeroizing::new(Vec::with_capacity(MAX_PIN_LEN + 2));
     let limit = u64::try_from(MAX_PIN_LEN + 1).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit).read_to_end(&mut pin)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    file.take(limit).read_to_end(&mut pin)?;
     if pin.ends_with(b"\n") {
         pin.pop();
         if pin.ends_with(b"\r") {
@@ -250,6 +257,25 @@ mod tests {
             let pin = file.pin().ok().flatten();
             let pin = pin.map(|pin| pin.expose_bytes().to_vec());
             assert_eq!(pin.as_deref(), expected.map(str::as_bytes), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_pin_is_waited_for_at_no_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pin");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for named in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let text = format!(
+                "pkcs11:\n  uri: pkcs11:token=a;object=b?pin-source=file:{}\n",
+                named.display()
+            );
+            let refused = KeyFile::parse(text.as_bytes()).unwrap().pin().unwrap_err();
+            let KeyFileError::Pin { source, .. } = refused else {
+                panic!("{refused}")
+            };
+            assert_eq!(source.to_string(), "it is no file", "{}", named.display());
         }
     }
 

@@ -16,6 +16,7 @@
 //! An allowed path is a file, or with `/` at its end all files directly in a folder. Without such a file nothing is loaded.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{KeyFileError, PolicyError};
@@ -80,7 +81,18 @@ impl ModulePolicy {
     /// # Errors
     /// When none is there, or the first one is not understood: it is not passed over for another.
     pub fn first_of(files: &[PathBuf]) -> Result<Self, PolicyError> {
-        let found = files.iter().find(|file| file.exists());
+        // One that can't be looked at, or is a link to nowhere, is there: what it says might forbid what the next one allows.
+        let is_absent = |error: io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        };
+        let is_there = |file: &&PathBuf| match fs::symlink_metadata(file) {
+            Ok(_) => true,
+            Err(error) => !is_absent(error),
+        };
+        let found = files.iter().find(is_there);
         found.map_or(Err(PolicyError::NoFile), |file| Self::read(file))
     }
 
@@ -340,7 +352,13 @@ mod tests {
         let gone = folder.path().join("gone");
         let refused = ModulePolicy::first_of(&[gone.clone(), bad, good.clone()]).unwrap_err();
         assert!(matches!(refused, PolicyError::Malformed { .. }));
-        assert!(ModulePolicy::first_of(&[gone.clone(), good]).is_ok());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&gone, &link).unwrap();
+        let refused = ModulePolicy::first_of(&[link, good.clone()]).unwrap_err();
+        assert!(matches!(refused, PolicyError::Read { .. }));
+        // As a service without a home has it.
+        let homeless = PathBuf::from("/dev/null/.config/ocicrypt.conf");
+        assert!(ModulePolicy::first_of(&[gone.clone(), homeless, good]).is_ok());
         assert!(matches!(
             ModulePolicy::first_of(&[gone]),
             Err(PolicyError::NoFile)
