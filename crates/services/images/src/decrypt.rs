@@ -1,6 +1,7 @@
 //! Decrypting an image: everything that its bindings promise is checked, and nothing is published before.
 
 mod key;
+mod ring;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +21,7 @@ use crate::ports::{BlobId, ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::walk::{Checked, Walk, Work};
 pub(crate) use key::{OpenedLayer, announce, open_all};
+pub(crate) use ring::KeyRing;
 
 /// What is done where something can't be checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -133,7 +135,7 @@ pub fn decrypt_from(
     let work = Decryption {
         source,
         target,
-        openers,
+        keys: KeyRing::new(openers, options.unbound),
         options,
         provenance,
         unbound: AtomicUsize::new(0),
@@ -160,7 +162,7 @@ pub fn preview_decrypt(
     let work = Decryption {
         source,
         target: &Nowhere,
-        openers,
+        keys: KeyRing::new(openers, options.unbound),
         options,
         provenance: &Provenance::Untold,
         unbound: AtomicUsize::new(0),
@@ -171,7 +173,7 @@ pub fn preview_decrypt(
 struct Decryption<'a> {
     source: &'a dyn ImageSource,
     target: &'a dyn ImageTarget,
-    openers: &'a [&'a dyn PacketOpener],
+    keys: KeyRing<'a>,
     options: DecryptOptions,
     provenance: &'a Provenance,
     unbound: AtomicUsize,
@@ -179,23 +181,9 @@ struct Decryption<'a> {
 
 impl Work for Decryption<'_> {
     fn check(&self, manifest: &Manifest, config: &Config) -> Result<Checked, ImageError> {
-        let opened = open_all(manifest, config, self.openers, self.options.unbound)?;
-        let mut checked = Checked::default();
-        for (index, (layer, opened)) in manifest.layers.iter().zip(&opened).enumerate() {
-            self.content_check(index, layer, opened.as_ref(), config)?;
-            checked.bytes = checked.bytes.saturating_add(layer.id.size);
-            checked.readable += usize::from(opened.is_none());
-            if let Some(opened) = opened {
-                checked.layers += 1;
-                self.unbound
-                    .fetch_add(usize::from(!opened.is_bound()), Ordering::Relaxed);
-            }
-        }
-        // A readable image among encrypted ones is how somebody would slip in his own for one platform.
-        if checked.layers == 0 {
-            return Err(ImageError::NotEncrypted);
-        }
-        Ok(checked)
+        self.keys.check(manifest, config, |opened| {
+            self.look(manifest, config, opened)
+        })
     }
 
     fn convert(
@@ -204,7 +192,7 @@ impl Work for Decryption<'_> {
         mut manifest: Manifest,
         config: &Config,
     ) -> Result<RawManifest, ImageError> {
-        let opened = open_all(&manifest, config, self.openers, self.options.unbound)?;
+        let opened = self.keys.take(&manifest, config)?;
         let layers: Vec<_> = manifest.layers.iter().zip(&opened).collect();
         let ids = parallel::for_each(run, layers.len(), |index| {
             let (layer, opened) = layers.get(index).ok_or(ImageError::Interrupted)?;
@@ -237,6 +225,30 @@ impl Decryption<'_> {
         }
     }
 
+    fn look(
+        &self,
+        manifest: &Manifest,
+        config: &Config,
+        opened: &[Option<OpenedLayer>],
+    ) -> Result<Checked, ImageError> {
+        let mut checked = Checked::default();
+        for (index, (layer, opened)) in manifest.layers.iter().zip(opened).enumerate() {
+            self.content_check(index, layer, opened.as_ref(), config)?;
+            checked.bytes = checked.bytes.saturating_add(layer.id.size);
+            checked.readable += usize::from(opened.is_none());
+            if let Some(opened) = opened {
+                checked.layers += 1;
+                self.unbound
+                    .fetch_add(usize::from(!opened.is_bound()), Ordering::Relaxed);
+            }
+        }
+        // A readable image among encrypted ones is how somebody would slip in his own for one platform.
+        if checked.layers == 0 {
+            return Err(ImageError::NotEncrypted);
+        }
+        Ok(checked)
+    }
+
     fn content_check(
         &self,
         index: usize,
@@ -247,8 +259,7 @@ impl Decryption<'_> {
         content_check(index, layer, opened, config, self.options)
     }
 
-    /// Decrypts, digests, writes and unpacks one layer, each on a thread of its own; its blob gets its name when all
-    /// of it has been verified.
+    /// Decrypts, digests, unpacks and writes one layer; its blob gets its name when all of it has been verified.
     fn layer(
         &self,
         run: &Run<'_>,
@@ -266,13 +277,13 @@ impl Decryption<'_> {
         if let Some(opener) = &mut opener {
             stages.push(opening(index, opener));
         }
-        stages.push(Box::new(|piece| {
-            plain.update(piece);
-            writer.write(piece).map_err(ImageError::Target)
-        }));
+        stages.push(digesting(&mut plain));
         if let Some(content) = &mut content {
             stages.push(Box::new(|piece| content.update(piece)));
         }
+        stages.push(Box::new(|piece| {
+            writer.write(piece).map_err(ImageError::Target)
+        }));
         run.carry(reader, stages)?;
         let plain = plain.finish();
         match (opener, opened) {
@@ -285,7 +296,7 @@ impl Decryption<'_> {
             _ => {}
         }
         if let Some(content) = content {
-            content.verify()?;
+            content.verify(plain.digest)?;
         }
         writer.finish(&plain.digest).map_err(ImageError::Target)?;
         Ok(plain)
@@ -347,17 +358,25 @@ impl ContentCheck {
         }
     }
 
-    /// Whether it unpacked to what the configuration names.
-    pub(crate) fn verify(mut self) -> Result<(), ImageError> {
+    /// Whether it unpacked to what the configuration names; `plain` is the digest of the plain layer, packed or not.
+    pub(crate) fn verify(mut self, plain: Digest) -> Result<(), ImageError> {
         let Self { index, limit, .. } = self;
         if self.hasher.end().is_err() && self.hasher.exceeded() {
             return Err(ImageError::UnpacksTooLarge { index, limit });
         }
-        match self.hasher.finish() {
+        match self.hasher.finish(plain) {
             Ok(found) if found == self.expected => Ok(()),
             Ok(_) | Err(_) => Err(ImageError::DiffId { index }),
         }
     }
+}
+
+/// Digests the pieces.
+pub(crate) fn digesting(hasher: &mut Hasher) -> Stage<'_> {
+    Box::new(|piece| {
+        hasher.update(piece);
+        Ok(())
+    })
 }
 
 /// Decrypts the pieces of a layer.

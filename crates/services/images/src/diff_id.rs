@@ -31,27 +31,42 @@ impl UnpackedLimit {
 
 /// Unpacks a layer as it passes by and keeps nothing but the digest.
 pub(crate) enum DiffIdHasher {
-    Plain(Bounded),
+    /// Not packed: what it unpacks to has the layer's own digest, which is known already.
+    Plain(Allowance),
     Gzip(Box<MultiGzDecoder<Bounded>>),
     Zstd(ZstdDecoder<'static, Bounded>),
+}
+
+/// How many bytes may still come.
+pub(crate) struct Allowance {
+    left: u64,
+    exceeded: bool,
+}
+
+impl Allowance {
+    fn spend(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.left.checked_sub(bytes.len() as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.exceeded = true;
+                Err(io::Error::other("it unpacks to more than is allowed"))
+            }
+        }
+    }
 }
 
 /// Digests as many bytes as are allowed, and not one more.
 pub(crate) struct Bounded {
     hasher: Hasher,
-    left: u64,
-    exceeded: bool,
+    allowance: Allowance,
 }
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.left.checked_sub(bytes.len() as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(io::Error::other("it unpacks to more than is allowed"));
-            }
-        }
+        self.allowance.spend(bytes)?;
         self.hasher.update(bytes);
         Ok(bytes.len())
     }
@@ -64,17 +79,22 @@ impl Write for Bounded {
 impl DiffIdHasher {
     /// For a plain layer of this media type, up to `limit` bytes; `None` when nobody here knows how to unpack it.
     pub(crate) fn for_layer(media_type: &str, limit: u64) -> io::Result<Option<Self>> {
-        let hasher = Bounded {
-            hasher: Hasher::new(),
+        let allowance = Allowance {
             left: limit,
             exceeded: false,
         };
+        let bounded = |allowance| Bounded {
+            hasher: Hasher::new(),
+            allowance,
+        };
         Ok(
             match media_type.rsplit_once(['+', '.']).map(|(_, last)| last) {
-                Some("tar") => Some(Self::Plain(hasher)),
-                Some("gzip") => Some(Self::Gzip(Box::new(MultiGzDecoder::new(hasher)))),
+                Some("tar") => Some(Self::Plain(allowance)),
+                Some("gzip") => Some(Self::Gzip(Box::new(MultiGzDecoder::new(bounded(
+                    allowance,
+                ))))),
                 Some("zstd") => {
-                    let mut decoder = ZstdDecoder::new(hasher)?;
+                    let mut decoder = ZstdDecoder::new(bounded(allowance))?;
                     decoder.window_log_max(WINDOW_LOG)?;
                     Some(Self::Zstd(decoder))
                 }
@@ -86,7 +106,7 @@ impl DiffIdHasher {
     /// Takes the next piece of the packed layer.
     pub(crate) fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(bounded) => bounded.write_all(bytes),
+            Self::Plain(allowance) => allowance.spend(bytes),
             Self::Gzip(decoder) => decoder.write_all(bytes),
             Self::Zstd(decoder) => decoder.write_all(bytes),
         }
@@ -95,9 +115,9 @@ impl DiffIdHasher {
     /// Whether it was more than was allowed.
     pub(crate) fn exceeded(&self) -> bool {
         match self {
-            Self::Plain(bounded) => bounded.exceeded,
-            Self::Gzip(decoder) => decoder.get_ref().exceeded,
-            Self::Zstd(decoder) => decoder.get_ref().exceeded,
+            Self::Plain(allowance) => allowance.exceeded,
+            Self::Gzip(decoder) => decoder.get_ref().allowance.exceeded,
+            Self::Zstd(decoder) => decoder.get_ref().allowance.exceeded,
         }
     }
 
@@ -110,11 +130,11 @@ impl DiffIdHasher {
         }
     }
 
-    /// The digest of all that came out.
-    pub(crate) fn finish(mut self) -> io::Result<Digest> {
+    /// The digest of all that came out; `packed` is the one of all that went in.
+    pub(crate) fn finish(mut self, packed: Digest) -> io::Result<Digest> {
         self.end()?;
         let bounded = match self {
-            Self::Plain(bounded) => bounded,
+            Self::Plain(_) => return Ok(packed),
             Self::Gzip(decoder) => decoder.finish()?,
             Self::Zstd(decoder) => decoder.into_inner(),
         };
@@ -147,7 +167,7 @@ mod tests {
         for piece in bytes.chunks(33) {
             hasher.update(piece)?;
         }
-        hasher.finish()
+        hasher.finish(Digest::of(bytes))
     }
 
     #[test]

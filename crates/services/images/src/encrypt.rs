@@ -5,6 +5,7 @@ mod work;
 use estate::Digest;
 use oci_crypt::PacketOpener;
 
+use crate::decrypt::{KeyRing, Unbound};
 use crate::error::ImageError;
 use crate::nowhere::Nowhere;
 use crate::pipeline::Run;
@@ -99,6 +100,7 @@ pub fn encrypt_with(
         source,
         target,
         wrappers: &recipients.wrappers()?,
+        kept: KeyRing::new(&options.openers, Unbound::Refuse),
         options,
     })?;
     Ok(Encrypted {
@@ -129,6 +131,7 @@ pub fn preview_encrypt(
         source,
         target: &Nowhere,
         wrappers: &recipients.wrappers()?,
+        kept: KeyRing::new(&options.openers, Unbound::Refuse),
         options,
     })?;
     Ok(Preview::of(checked))

@@ -293,11 +293,12 @@ impl Rebinding<'_> {
             let digest = layer.id.digest;
             return Err(ImageError::WrongDigest { digest });
         }
+        let plain = inside.finish().digest;
         if let (Some(opener), Some(opened)) = (opener, opened) {
-            opened.verify(index, layer, opener, inside.finish().digest)?;
+            opened.verify(index, layer, opener, plain)?;
         }
         if let Some(content) = content {
-            content.verify()?;
+            content.verify(plain)?;
         }
         match writer {
             Some(writer) => writer.finish(&layer.id.digest).map_err(ImageError::Target),

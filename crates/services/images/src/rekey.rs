@@ -3,7 +3,9 @@
 use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, SystemRandomness, media_type};
 
 use crate::config::Config;
-use crate::decrypt::{ContentCheck, DecryptOptions, OpenedLayer, content_check, open_all, opening};
+use crate::decrypt::{
+    ContentCheck, DecryptOptions, KeyRing, OpenedLayer, content_check, digesting, opening,
+};
 use crate::encrypt::Preview;
 use crate::error::ImageError;
 use crate::hash::Hasher;
@@ -57,6 +59,7 @@ pub fn rekey(
         source,
         target,
         wrappers: &recipients.wrappers()?,
+        keys: KeyRing::new(&options.openers, options.checks.unbound),
         options,
     };
     let written = work.walk(progress).through(&work)?;
@@ -80,6 +83,7 @@ pub fn preview_rekey(
         source,
         target: &Nowhere,
         wrappers: &recipients.wrappers()?,
+        keys: KeyRing::new(&options.openers, options.checks.unbound),
         options,
     };
     work.walk(&Silent).preview(&work).map(Preview::of)
@@ -89,27 +93,15 @@ struct Rekeying<'a> {
     source: &'a dyn ImageSource,
     target: &'a dyn ImageTarget,
     wrappers: &'a [Box<dyn PacketWrapper>],
+    keys: KeyRing<'a>,
     options: &'a RekeyOptions<'a>,
 }
 
 impl Work for Rekeying<'_> {
     fn check(&self, manifest: &Manifest, config: &Config) -> Result<Checked, ImageError> {
-        let opened = self.open(manifest, config)?;
-        let mut checked = Checked::default();
-        for (index, opened) in opened.iter().enumerate() {
-            self.content_check(manifest, config, index, opened.as_ref())?;
-            match opened {
-                Some(_) => checked.layers += 1,
-                None => checked.readable += 1,
-            }
-        }
-        let sizes = manifest.layers.iter().map(|layer| layer.id.size);
-        checked.bytes = sizes.fold(0, u64::saturating_add);
-        // As at decryption: somebody may have put a readable image in the place of the encrypted.
-        if checked.layers == 0 {
-            return Err(ImageError::NotEncrypted);
-        }
-        Ok(checked)
+        self.keys.check(manifest, config, |opened| {
+            self.look(manifest, config, opened)
+        })
     }
 
     fn convert(
@@ -118,7 +110,7 @@ impl Work for Rekeying<'_> {
         mut manifest: Manifest,
         config: &Config,
     ) -> Result<RawManifest, ImageError> {
-        let opened = self.open(&manifest, config)?;
+        let opened = self.keys.take(&manifest, config)?;
         let sealed = parallel::for_each(run, manifest.layers.len(), |index| {
             let opened = opened.get(index).and_then(Option::as_ref);
             self.layer(run, &manifest, config, index, opened)
@@ -152,13 +144,27 @@ impl Rekeying<'_> {
         }
     }
 
-    fn open(
+    fn look(
         &self,
         manifest: &Manifest,
         config: &Config,
-    ) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
-        let unbound = self.options.checks.unbound;
-        open_all(manifest, config, &self.options.openers, unbound)
+        opened: &[Option<OpenedLayer>],
+    ) -> Result<Checked, ImageError> {
+        let mut checked = Checked::default();
+        for (index, opened) in opened.iter().enumerate() {
+            self.content_check(manifest, config, index, opened.as_ref())?;
+            match opened {
+                Some(_) => checked.layers += 1,
+                None => checked.readable += 1,
+            }
+        }
+        let sizes = manifest.layers.iter().map(|layer| layer.id.size);
+        checked.bytes = sizes.fold(0, u64::saturating_add);
+        // As at decryption: somebody may have put a readable image in the place of the encrypted.
+        if checked.layers == 0 {
+            return Err(ImageError::NotEncrypted);
+        }
+        Ok(checked)
     }
 
     fn content_check(
@@ -198,10 +204,7 @@ impl Rekeying<'_> {
         if let Some(opener) = &mut opener {
             stages.push(opening(index, opener));
         }
-        stages.push(Box::new(|piece| {
-            plain.update(piece);
-            Ok(())
-        }));
+        stages.push(digesting(&mut plain));
         if let Some(content) = &mut content {
             stages.push(Box::new(|piece| content.update(piece)));
         }
@@ -222,7 +225,7 @@ impl Rekeying<'_> {
             _ => {}
         }
         if let Some(content) = content {
-            content.verify()?;
+            content.verify(plain.digest)?;
         }
         let (Some(sealer), Some(opened)) = (sealer, opened) else {
             writer

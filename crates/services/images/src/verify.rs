@@ -250,11 +250,13 @@ impl Verifier<'_> {
             let digest = layer.id.digest;
             return Err(ImageError::WrongDigest { digest });
         }
+        let mut plain = found.digest;
         if let (Some(opener), Some(opened)) = (opener, opened) {
-            opened.verify(index, layer, opener, inside.finish().digest)?;
+            plain = inside.finish().digest;
+            opened.verify(index, layer, opener, plain)?;
         }
         if let Some(content) = content {
-            content.verify()?;
+            content.verify(plain)?;
         }
         Ok(found)
     }

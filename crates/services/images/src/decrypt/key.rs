@@ -9,6 +9,7 @@ use oci_crypt::{
 };
 
 use super::Unbound;
+use super::ring::LastFirst;
 use crate::config::Config;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, Manifest};
@@ -31,13 +32,19 @@ pub(crate) fn open_all(
     unbound: Unbound,
 ) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
     announce(manifest, openers)?;
+    let openers = LastFirst::new(openers);
     let layers = manifest.layers.iter().enumerate();
     let opened: Vec<Option<OpenedLayer>> = layers
         .map(|(index, layer)| {
             if !media_type::is_encrypted(&layer.media_type) {
                 return Ok(None);
             }
-            let opened = OpenedLayer::open(index, layer, openers)?;
+            let noting = openers.noting();
+            let openers: Vec<_> = noting
+                .iter()
+                .map(|opener| opener as &dyn PacketOpener)
+                .collect();
+            let opened = OpenedLayer::open(index, layer, &openers)?;
             opened.check_place(index, layer, manifest, config)?;
             opened.spelled_out(index, layer, manifest, config).map(Some)
         })

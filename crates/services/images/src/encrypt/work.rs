@@ -5,7 +5,7 @@ use oci_crypt::{LayerSealer, PacketWrapper, PrivateOptions, SystemRandomness, me
 use super::EncryptOptions;
 use crate::config::Config;
 use crate::copy;
-use crate::decrypt::{OpenedLayer, Unbound, open_all};
+use crate::decrypt::{KeyRing, OpenedLayer, digesting};
 use crate::error::ImageError;
 use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
@@ -23,6 +23,9 @@ pub(super) struct Encryption<'a> {
     pub(super) source: &'a dyn ImageSource,
     pub(super) target: &'a dyn ImageTarget,
     pub(super) wrappers: &'a [Box<dyn PacketWrapper>],
+    /// The keys of the layers that are encrypted already. Their bindings hold and go on holding: place, number of
+    /// layers and configuration stay. Layers without a binding beside bound ones would be refused by whoever decrypts.
+    pub(super) kept: KeyRing<'a>,
     pub(super) options: &'a EncryptOptions<'a>,
 }
 
@@ -32,7 +35,9 @@ impl Work for Encryption<'_> {
             return Err(ImageError::NothingToEncrypt);
         }
         let chosen = self.options.layers.of(manifest.layers.len())?;
-        self.open_kept(manifest, config)?;
+        if self.keeps() {
+            self.kept.check(manifest, config, |_| Ok(()))?;
+        }
         let mut checked = Checked::default();
         for (index, (layer, chosen)) in manifest.layers.iter().zip(chosen).enumerate() {
             checked.bytes = checked.bytes.saturating_add(layer.id.size);
@@ -58,7 +63,10 @@ impl Work for Encryption<'_> {
         config: &Config,
     ) -> Result<RawManifest, ImageError> {
         let chosen = self.options.layers.of(manifest.layers.len())?;
-        let kept = self.open_kept(&manifest, config)?;
+        let kept = match self.keeps() {
+            true => self.kept.take(&manifest, config)?,
+            false => manifest.layers.iter().map(|_| None).collect(),
+        };
         let sealed = parallel::for_each(run, manifest.layers.len(), |index| {
             let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
             let chosen = chosen.get(index).copied().unwrap_or(true);
@@ -128,26 +136,17 @@ impl Encryption<'_> {
     }
 
     fn fate(&self, layer: &Descriptor, chosen: bool) -> Fate {
-        let has_keys = !self.options.openers.is_empty();
         match (media_type::is_encrypted(&layer.media_type), chosen) {
             // Without a key it is a layer that can't be encrypted, and refused as such.
-            (true, _) if has_keys => Fate::Kept,
+            (true, _) if self.keeps() => Fate::Kept,
             (false, false) => Fate::Stays,
             (_, _) => Fate::Encrypted,
         }
     }
 
-    /// The keys of the layers that are encrypted already. Their bindings hold and go on holding: place, number of
-    /// layers and configuration stay. Layers without a binding beside bound ones would be refused by whoever decrypts.
-    fn open_kept(
-        &self,
-        manifest: &Manifest,
-        config: &Config,
-    ) -> Result<Vec<Option<OpenedLayer>>, ImageError> {
-        if self.options.openers.is_empty() {
-            return Ok(manifest.layers.iter().map(|_| None).collect());
-        }
-        open_all(manifest, config, &self.options.openers, Unbound::Refuse)
+    /// Whether layers that are encrypted already may stay so.
+    fn keeps(&self) -> bool {
+        !self.options.openers.is_empty()
     }
 }
 
@@ -160,7 +159,7 @@ fn key<'l>(fate: (&'l Option<Sealed>, &'l Option<OpenedLayer>)) -> Option<&'l Pr
 }
 
 impl Encryption<'_> {
-    /// Digests the plain layer, encrypts it and writes it; three threads beside the reader's.
+    /// Digests the plain layer, encrypts it and writes it.
     fn layer(
         &self,
         run: &Run<'_>,
@@ -178,10 +177,7 @@ impl Encryption<'_> {
         run.carry(
             reader,
             vec![
-                Box::new(|piece| {
-                    plain.update(piece);
-                    Ok(())
-                }),
+                digesting(&mut plain),
                 sealing(index, &mut sealer),
                 Box::new(|piece| writer.write(piece).map_err(ImageError::Target)),
             ],

@@ -1,3 +1,5 @@
+//! Pieces on their way: sizes, splits, numbers of threads, and every way to fail.
+
 use std::sync::atomic::AtomicU64;
 
 use super::*;

@@ -22,5 +22,6 @@ mod provenance;
 mod recipients;
 mod round_trip;
 mod signed;
+mod sizes;
 mod tokens;
 mod unbound;
