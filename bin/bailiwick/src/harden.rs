@@ -32,3 +32,27 @@ pub(crate) fn keep_memory() {
         }
     }
 }
+
+/// Keeps keys out of core files; for programs that run for one question and whose memory is too large to be locked. What the
+/// kernel refuses stops nobody: the limit can only be lowered, and that is never refused.
+pub(crate) fn no_core() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getrlimit;
+
+    use super::*;
+
+    #[test]
+    fn cores_are_off_for_good() {
+        no_core();
+        let limit = getrlimit(Resource::Core);
+        assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
+    }
+}

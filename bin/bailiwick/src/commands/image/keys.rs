@@ -34,6 +34,7 @@ use crate::advice::Advice;
 
 /// Reads the private keys of all files; one that is not understood is an error, and none is passed over in silence.
 pub(crate) fn read_keys(named: &[OsString]) -> anyhow::Result<Keys> {
+    crate::harden::no_core();
     let mut keys = Keys::default();
     for argument in named {
         if let Some(key) = argument

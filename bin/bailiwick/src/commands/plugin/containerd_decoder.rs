@@ -103,6 +103,7 @@ impl ContainerdDecoderArgs {
 
 /// Runs the decoder. Call it before anything else was opened: descriptor 3 is the payload.
 pub(crate) fn run(args: &ContainerdDecoderArgs) -> ExitCode {
+    crate::harden::no_core();
     match decrypt(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => refuse(&refusal),
