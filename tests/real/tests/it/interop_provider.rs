@@ -1,18 +1,21 @@
 //! Go's ocicrypt and we ask one key provider, and Go's ocicrypt asks us as one.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use fixture::{Recipe, Scratch, run};
+use real::keys::{KeyPair, P256};
+use real::peers::Ocicrypt;
 use real::{Image, Judge, Program};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-/// A plain image of two layers, Go's ocicrypt, and a provider with one key.
+const CONFIG: &str = "OCICRYPT_KEYPROVIDER_CONFIG";
+
+/// A plain image of two layers, and a provider with one key.
 struct House {
     scratch: Scratch,
     program: Program,
-    judge: Judge,
     provider: PathBuf,
     plain: Image,
     served: Vec<Child>,
@@ -29,7 +32,6 @@ impl House {
         Self {
             plain: Image::from(&recipe.build(&scratch).unwrap()),
             program: Program::find(),
-            judge: Judge::build("judge-ocicrypt"),
             provider: Judge::build("provider-ocicrypt").program().to_owned(),
             served: Vec::new(),
             scratch,
@@ -67,22 +69,17 @@ impl House {
         file
     }
 
-    fn ask(&self, config: &str, question: &Value) -> Result<Value, String> {
-        let mut child = Command::new(self.judge.program())
-            .env("OCICRYPT_KEYPROVIDER_CONFIG", config)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(question.to_string().as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        match output.status.code() {
-            Some(0) => Ok(serde_json::from_slice(&output.stdout).unwrap()),
-            _ => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
+    /// Go's ocicrypt, which reads this configuration.
+    fn ocicrypt(config: &str) -> Ocicrypt {
+        Ocicrypt::build(vec![(CONFIG.to_owned(), config.to_owned())])
+    }
+
+    /// Each layer opens for Go, and is what it was.
+    fn opens_for_go(&self, image: &Image, config: &str, provider: &str) {
+        let layers = Self::ocicrypt(config).decrypt(image, &of_provider(provider));
+        let plain = self.plain.layers();
+        let plain: Vec<_> = plain.iter().map(|layer| self.plain.blob(layer)).collect();
+        assert!(layers.unwrap() == plain, "other bytes came out");
     }
 
     fn place(&self, name: &str) -> Image {
@@ -90,7 +87,7 @@ impl House {
     }
 
     fn run(&self, config: &str, words: &[&str]) -> real::Said {
-        let environment = [("OCICRYPT_KEYPROVIDER_CONFIG", config)];
+        let environment = [(CONFIG, config)];
         self.program.run_with(words, &environment)
     }
 
@@ -104,17 +101,7 @@ impl House {
         let recipient = ["--recipient", "provider:reference:team:a"];
         let words = ["image", "encrypt", &plain, &target];
         let _ = self.run(config, &[&words[..], &recipient].concat()).well();
-        let manifest = encrypted.manifest();
-        let output = self.scratch.join("layer");
-        for (number, layer) in manifest["layers"].as_array().unwrap().iter().enumerate() {
-            let answer = self.ask(config, &json!({
-                "op": "decrypt", "layer": encrypted.blob_path(layer["digest"].as_str().unwrap()), "output": output,
-                "media_type": layer["mediaType"], "providers": ["reference"], "annotations": layer["annotations"],
-            }));
-            let plain = &self.plain.layers()[number];
-            assert_eq!(answer.unwrap()["digest"], **plain, "{name}");
-            assert!(std::fs::read(&output).unwrap() == self.plain.blob(plain));
-        }
+        self.opens_for_go(&encrypted, config, "reference");
         let _ = self
             .run(
                 config,
@@ -140,27 +127,15 @@ impl House {
     }
 
     fn encrypted_by_go(&self, name: &str, config: &str, recipient: &str) -> Image {
-        let encrypted = self
-            .plain
-            .copy_to(&self.scratch.join(format!("go-enc-{name}")));
-        let mut manifest = encrypted.manifest();
-        for layer in manifest["layers"].as_array_mut().unwrap() {
-            let output = self.scratch.join("sealed");
-            let plain = encrypted.blob_path(layer["digest"].as_str().unwrap());
-            let answer = self.ask(config, &json!({
-                "op": "encrypt", "layer": plain, "output": output, "media_type": layer["mediaType"], "providers": [recipient],
-            }));
-            let answer = answer.unwrap();
-            let digest = answer["digest"].as_str().unwrap();
-            std::fs::copy(&output, encrypted.blob_path(digest)).unwrap();
-            let media_type = format!("{}+encrypted", layer["mediaType"].as_str().unwrap());
-            *layer = json!({
-                "mediaType": media_type, "digest": digest, "size": answer["size"], "annotations": answer["annotations"],
-            });
-        }
-        encrypted.set_manifest(&manifest);
-        encrypted
+        let target = self.scratch.join(format!("go-enc-{name}"));
+        let ocicrypt = Self::ocicrypt(config);
+        let encrypted = ocicrypt.encrypt(&self.plain, &target, &of_provider(recipient));
+        encrypted.unwrap()
     }
+}
+
+fn of_provider(name: &str) -> Map<String, Value> {
+    Map::from_iter([("providers".to_owned(), json!([name]))])
 }
 
 impl Drop for House {
@@ -187,23 +162,9 @@ fn a_provider_that_is_a_program_serves_go_and_us() {
     let entry = json!({"cmd": {"path": provider, "args": ["-key", key]}});
     both_ways(&house, "cmd", &entry);
     // The provider refuses to be told what is not its own; with our keys at hand it still is not told.
-    run(
-        "openssl",
-        [
-            "genpkey",
-            "-quiet",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-out",
-            &house.file("pem"),
-        ],
-    )
-    .unwrap();
+    let ann = KeyPair::make(house.scratch.path(), "ann", P256);
     let config = house.configure(&entry);
-    let pem = house.file("pem");
-    let keys = ["--key", &pem, "--key", "provider:reference:hello"];
+    let keys = ["--key", ann.private(), "--key", "provider:reference:hello"];
     house.we_open_gos("cmd-keys", &config, "reference", &keys);
     // Another key, another provider: nothing opens, and the provider's own words say why.
     let encrypted = house.encrypted_by_go("cmd-stolen", &config, "reference");
@@ -278,26 +239,7 @@ fn a_provider_behind_grpc_and_tls_serves_go_and_us() {
 #[ignore = "needs root, umoci, openssl and Go; run by make test"]
 fn go_asks_us_as_a_provider() {
     let house = House::open("provider-us");
-    let (private, public) = (house.file("pem"), house.file("pub"));
-    run(
-        "openssl",
-        [
-            "genpkey",
-            "-quiet",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-out",
-            &private,
-        ],
-    )
-    .unwrap();
-    run(
-        "openssl",
-        ["pkey", "-pubout", "-in", &private, "-out", &public],
-    )
-    .unwrap();
+    let ann = KeyPair::make(house.scratch.path(), "ann", P256);
     let path = house.program.path().to_str().unwrap();
     let args = [
         "plugin",
@@ -305,18 +247,11 @@ fn go_asks_us_as_a_provider() {
         "--name",
         "local",
         "--key",
-        &private,
+        ann.private(),
     ];
     let config = house.configure_as("local", &json!({"cmd": {"path": path, "args": args}}));
-    let encrypted = house.encrypted_by_go("us", &config, &format!("local:jwe:{public}"));
-    let layer = encrypted.manifest()["layers"][0].clone();
-    let output = house.scratch.join("layer");
-    let question = json!({
-        "op": "decrypt", "layer": encrypted.blob_path(layer["digest"].as_str().unwrap()), "output": output,
-        "media_type": layer["mediaType"], "providers": ["local"], "annotations": layer["annotations"],
-    });
-    let answer = house.ask(&config, &question).unwrap();
-    assert_eq!(answer["digest"], *house.plain.layers()[0]);
+    let encrypted = house.encrypted_by_go("us", &config, &format!("local:{}", ann.recipient()));
+    house.opens_for_go(&encrypted, &config, "local");
 }
 
 /// An authority, a server named `kms.example`, and a client.
