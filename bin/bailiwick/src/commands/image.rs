@@ -12,6 +12,7 @@ mod providers;
 mod recipients;
 mod recipients_cmd;
 mod rekey;
+mod same_place;
 mod sign;
 mod signed_by;
 mod tokens;
@@ -28,6 +29,10 @@ use self::progress::progress;
 pub(crate) use self::tokens::add_unasked as add_token_key;
 
 /// Encrypts, decrypts and looks at container images.
+///
+/// For holders of private keys (`jwe:`), of certificates (`pkcs7:`), of OpenPGP keys (`pgp:`) and of keys in hardware modules
+/// (`pkcs11:`), for guests of Confidential Containers (`coco:`), for whom a key provider decides (`provider:`), and for
+/// workloads by policy (`bailiwick:`).
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
     #[command(subcommand)]

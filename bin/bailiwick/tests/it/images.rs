@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::promotions::{LAYER, layout};
 use crate::runner::{Ran, run};
 
-struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
 }
 
 impl Desk {
     /// Ann's and Bob's keys, a plain image `plain:1`, and the same for Ann alone, `app:1`.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let desk = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -30,12 +30,12 @@ impl Desk {
         desk
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Runs `bailiwick image …`; `@NAME` is a layout here, `$NAME` a file.
-    fn image(&self, command: &str) -> Ran {
+    pub(crate) fn image(&self, command: &str) -> Ran {
         let place = format!("oci:{}/", self.folder.path().display());
         let file = format!("{}/", self.folder.path().display());
         let words = command.split(' ');
@@ -51,7 +51,7 @@ impl Desk {
             .count()
     }
 
-    fn opens(&self, image: &str, who: &str) -> i32 {
+    pub(crate) fn opens(&self, image: &str, who: &str) -> i32 {
         let out = format!(
             "out-{who}-{}",
             fs::read_dir(self.folder.path()).unwrap().count()
@@ -63,7 +63,7 @@ impl Desk {
     }
 }
 
-fn json(ran: &Ran) -> Value {
+pub(crate) fn json(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap()
 }
 

@@ -3,8 +3,8 @@
 use clap::Args;
 use estate::Digest;
 use images::{
-    DECRYPTED_FROM, DecryptOptions, Decrypted, Provenance, Unbound, UnknownPacking, decrypt_from,
-    preview_decrypt,
+    About, DECRYPTED_FROM, DecryptOptions, Decrypted, ImageSource, Provenance, Unbound,
+    UnknownPacking, decrypt_from, preview_decrypt,
 };
 use registry::{Reference, Version, open_source, open_target_from};
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub(super) struct DecryptArgs {
     accept_unknown_packing: bool,
     #[command(flatten)]
     unpack: UnpackArgs,
-    /// Let the plain image say which encrypted one it was, as is done for an image that was named by its digest.
+    /// Let the plain image say which encrypted one it was, as is done for an image that was named by its digest or is signed.
     #[arg(long)]
     keep_provenance: bool,
     /// Shows what would be decrypted, as far as keys and manifests tell, and writes nothing.
@@ -64,7 +64,7 @@ pub(super) fn run(args: &DecryptArgs) -> anyhow::Result<()> {
     let keyring = args.keys.required("there is no key to decrypt with")?;
     let registries = args.registries.options();
     let from = open_source(&args.source, &registries)?;
-    let provenance = provenance(args);
+    let provenance = provenance(args, from.as_ref());
     if args.dry_run {
         let shown = preview_decrypt(from.as_ref(), &keyring.openers(), checks(args))?;
         let done = Done {
@@ -119,8 +119,9 @@ fn checks(args: &DecryptArgs) -> DecryptOptions {
     }
 }
 
-/// Whoever names an image by its digest wants to know later that it is the one; a tag promises nothing that could be lost.
-fn provenance(args: &DecryptArgs) -> Provenance {
+/// Whoever names an image by its digest, or signed it, wants to know later that it is the one; a tag promises nothing that
+/// could be lost.
+fn provenance(args: &DecryptArgs, from: &dyn ImageSource) -> Provenance {
     let (repository, pinned) = match &args.source {
         Reference::Remote(remote) => {
             let name = format!("{}/{}", remote.host(), remote.repository().as_str());
@@ -128,10 +129,35 @@ fn provenance(args: &DecryptArgs) -> Provenance {
         }
         _ => (None, false),
     };
-    match pinned || args.keep_provenance {
+    match pinned || args.keep_provenance || is_spoken_of(from) {
         true => Provenance::Told { repository },
         false => Provenance::Untold,
     }
+}
+
+/// Whether something beside the image speaks of it, such as a signature or a statement. Where that can't be told it is
+/// taken to be so: an annotation too many does no harm. Nothing is believed here.
+fn is_spoken_of(from: &dyn ImageSource) -> bool {
+    let (Ok(root), Ok(report)) = (from.root(), images::inspect(from, &[])) else {
+        return true;
+    };
+    let manifests = report.images.iter().map(|image| image.manifest);
+    let manifests = std::iter::once(root.id().digest).chain(manifests);
+    let configs = report.images.iter().map(|image| image.config);
+    let mut about = manifests
+        .map(About::Manifest)
+        .chain(configs.map(About::Config));
+    about.any(|about| {
+        let none_listed = from.referrers(about).is_ok_and(|listed| listed.is_empty());
+        !none_listed || has_cosign_tag(from, about)
+    })
+}
+
+/// Where cosign puts signatures on registries that list no documents.
+fn has_cosign_tag(from: &dyn ImageSource, about: About) -> bool {
+    let tag = format!("{}.sig", about.tag());
+    let is_absent = || from.tagged(&tag).is_ok_and(|found| found.is_none());
+    matches!(about, About::Manifest(_)) && !is_absent()
 }
 
 fn tell(decrypted: &Decrypted, provenance: &Provenance) {

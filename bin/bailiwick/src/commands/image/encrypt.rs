@@ -7,6 +7,7 @@ use registry::{Reference, open_source, open_target_from};
 use serde::Serialize;
 
 use super::args::{KeyArgs, OutputArgs, RecipientArgs};
+use super::same_place::is_one_place;
 use super::sign::SignArgs;
 use super::{RegistryArgs, layers, progress};
 use crate::advice::Advice;
@@ -123,6 +124,13 @@ fn answer(
         eprintln!(
             "warning: not chosen, and readable for everybody: {}",
             layers(readable_layers)
+        );
+    }
+    if count > kept && is_one_place(&args.source, &args.target) {
+        eprintln!(
+            "warning: the plain layers stay in `{}`, for everybody who can read it: encrypt into another place, or delete \
+             the plain image there",
+            args.source
         );
     }
     let done = Done {

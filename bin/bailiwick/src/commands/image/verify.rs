@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use images::{
-    DecryptOptions, Extent, Platform, SignedImage, Unbound, Verification, VerifyOptions,
-};
+use images::{DecryptOptions, Extent, Platform, SignedImage, Unbound, Verification, VerifyOptions};
 use registry::{Reference, open_source};
 use serde::Serialize;
 
