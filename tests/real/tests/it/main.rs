@@ -9,6 +9,7 @@
 //! | Go's ocicrypt | `real::skopeo::gos_ocicrypt_opens_each_layer_and_refuses_a_changed_one` |
 //! | … every `alg` for every kind of key, both ways; every container of keys | `real::interop_keys` |
 //! | OpenSSL makes signatures in cosign's form; statements on a registry, past skopeo | `real::signed_images` |
+//! | recipients on a registry change without their layers, as counted on the line; skopeo opens what is left | `real::recipients_registry` |
 //! | skopeo and Go's ocicrypt on `pkcs7:`, both ways | `real::interop_pkcs7` |
 //! | GnuPG, skopeo and Go's ocicrypt on `pgp:`, both ways | `real::interop_pgp` |
 //! | Go's ocicrypt on `pkcs11:`, both ways, with keys in SoftHSM | `real::interop_pkcs11` |
@@ -55,6 +56,7 @@ mod kill;
 mod ledger;
 mod matrix;
 mod policy;
+mod recipients_registry;
 mod signed_images;
 mod skopeo;
 mod spiffe;
