@@ -17,19 +17,13 @@ impl Judge {
     /// Builds `interop/cmd/NAME`, statically: it also runs in an image with nothing else. Go keeps what it built.
     #[must_use]
     pub fn build(name: &str) -> Self {
-        Self::build_in(".", &format!("./cmd/{name}"), name)
+        Self::make(".", &format!("./cmd/{name}"), name, "0")
     }
 
-    /// The same with cgo, for what loads the modules of tokens.
+    /// Builds a package of a module below `interop/` with cgo, for what loads the modules of tokens.
     #[must_use]
-    pub fn build_with_cgo(name: &str) -> Self {
-        Self::make(".", &format!("./cmd/{name}"), name, "1")
-    }
-
-    /// Builds a package of a module below `interop/`.
-    #[must_use]
-    pub fn build_in(module: &str, package: &str, name: &str) -> Self {
-        Self::make(module, package, name, "0")
+    pub fn build_with_cgo(module: &str, package: &str, name: &str) -> Self {
+        Self::make(module, package, name, "1")
     }
 
     fn make(module: &str, package: &str, name: &str, cgo: &str) -> Self {

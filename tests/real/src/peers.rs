@@ -66,7 +66,7 @@ impl Ocicrypt {
     #[must_use]
     pub fn with_tokens(environment: Vec<(String, String)>) -> Self {
         Self {
-            judge: Judge::build_with_cgo("judge-pkcs11"),
+            judge: Judge::build_with_cgo(".", "./cmd/judge-pkcs11", "judge-pkcs11"),
             environment,
         }
     }

@@ -10,11 +10,12 @@ use hpke_xwing::{PrivateKey, Suite};
 use jose::EcdsaP256Key;
 use real::keys::{Algorithm, KeyPair};
 use real::peers::{Ocicrypt, skopeo_copy, skopeo_copy_with, stream_processor};
+use real::tokens::{SoftHsm, TokenKey};
 use real::{Judge, Program};
 
 use super::nodes::Nodes;
 use super::reasons::{refused, told_apart};
-use super::schemes::{Holder, Scheme};
+use super::schemes::{Asks, Holder, Scheme};
 
 pub(crate) const COLUMNS: [&str; 10] = [
     "us → skopeo",
@@ -39,7 +40,10 @@ pub(crate) struct Crew {
     pub(crate) program: Program,
     pub(crate) nodes: Nodes,
     pub(crate) ocicrypt: Ocicrypt,
+    /// The same library, with modules.
+    ocicrypt_with_tokens: Ocicrypt,
     imgcrypt: Judge,
+    tokens: SoftHsm,
     environment: Vec<(String, String)>,
     keys: Mutex<BTreeMap<String, KeyPair>>,
 }
@@ -52,17 +56,21 @@ impl Crew {
         }
         let (program, imgcrypt) = (
             Program::find(),
-            Judge::build_in("imgcrypt", ".", "imgcrypt"),
+            Judge::build_with_cgo("imgcrypt", ".", "imgcrypt"),
         );
+        let tokens = SoftHsm::set_up(scratch.path(), &["house"]);
         let config = super::nodes::key_providers(&scratch);
-        let environment = vec![("OCICRYPT_KEYPROVIDER_CONFIG".to_owned(), config)];
+        let environment = [("OCICRYPT_KEYPROVIDER_CONFIG".to_owned(), config)];
+        let environment = [environment.as_slice(), &tokens.environment()].concat();
         Self {
             nodes: Nodes::start(&scratch, &program, &imgcrypt, &environment).await,
             ocicrypt: Ocicrypt::build(environment.clone()),
+            ocicrypt_with_tokens: Ocicrypt::with_tokens(environment.clone()),
             keys: Mutex::default(),
             scratch,
             program,
             imgcrypt,
+            tokens,
             environment,
         }
     }
@@ -96,6 +104,21 @@ impl Crew {
         self.give_to_nodes(&pair.private);
         keys.insert(name.to_owned(), pair.clone());
         pair
+    }
+
+    /// A new key in the token.
+    pub(crate) fn token_key(&self, name: &str) -> TokenKey {
+        let key = self.tokens.key("house", name, 3072);
+        self.give_to_nodes(&key.yaml);
+        key
+    }
+
+    /// Go's judge for a scheme.
+    fn judge_of(&self, scheme: &Scheme) -> &Ocicrypt {
+        match scheme.asks {
+            Asks::Files => &self.ocicrypt,
+            Asks::Tokens => &self.ocicrypt_with_tokens,
+        }
     }
 
     /// GnuPG's folder.
@@ -244,7 +267,7 @@ impl Crew {
             each(scheme, |holder| opens_for_skopeo(&us, &plain_us, holder)),
             opened(&skopeo, &plain_skopeo),
             each(scheme, |holder| {
-                let layers = self.ocicrypt.decrypt(&us, &holder.judge)?;
+                let layers = self.judge_of(scheme).decrypt(&us, &holder.judge)?;
                 same(&layers, &plain_us)
             }),
             opened(&go, &plain_go),
@@ -310,7 +333,7 @@ impl Crew {
             return Err("nobody else makes this packet".to_owned());
         };
         let folder = self.scratch.join("images").join(name);
-        self.ocicrypt.encrypt(plain, &folder, recipients)
+        self.judge_of(scheme).encrypt(plain, &folder, recipients)
     }
 
     /// `bailiwick image decrypt`.
@@ -338,10 +361,10 @@ impl Crew {
         words.extend(more.iter().map(|word| (*word).to_owned()));
         // Who holds a key has no key provider, which would open the image all the same.
         let environment = match holder.provider() {
-            Some(_) => borrowed(&self.environment),
-            None => Vec::new(),
+            Some(_) => self.environment.clone(),
+            None => self.tokens.environment(),
         };
-        let said = self.program.run_with(words, &environment);
+        let said = self.program.run_with(words, &borrowed(&environment));
         match said.code {
             0 => Ok(target),
             _ => Err(said.stderr),

@@ -1,7 +1,7 @@
 //! Why somebody can't do their part: each refusal is one of these, told by the words of whoever refuses.
 
 /// Words of a refusal, and why it is so. Whatever has none of these words is a fault, and ends the test.
-const REASONS: [(&str, &str); 9] = [
+const REASONS: [(&str, &str); 10] = [
     (
         "nobody else makes this packet",
         "nobody else makes this packet",
@@ -13,6 +13,11 @@ const REASONS: [(&str, &str); 9] = [
     ("Provided protocol not recognized", "older than this scheme"),
     (
         "Unable to read file: open provider:",
+        "older than this scheme",
+    ),
+    // It knows no key in the file that names a token.
+    (
+        "missing private key needed for decryption",
         "older than this scheme",
     ),
     (

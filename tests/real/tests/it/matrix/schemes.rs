@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use real::keys::{KeyPair, P256, P384, P521, RSA};
+use real::tokens::TokenKey;
 use serde_json::{Map, Value, json};
 
 use super::crew::Crew;
@@ -18,6 +19,8 @@ pub(crate) struct Scheme {
     pub(crate) judge: Option<Map<String, Value>>,
     /// Who opens: each must.
     pub(crate) holders: Vec<Holder>,
+    /// Which of Go's judges is asked.
+    pub(crate) asks: Asks,
     /// Which keys a decoder may be given.
     pub(crate) decoder: DecoderKeys,
 }
@@ -38,6 +41,15 @@ pub(crate) struct Holder {
     pub(crate) judge: Map<String, Value>,
 }
 
+/// Go's judges: one of them loads modules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// `judge-ocicrypt`.
+    Files,
+    /// `judge-pkcs11`.
+    Tokens,
+}
+
 /// A decoder's keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DecoderKeys {
@@ -53,6 +65,7 @@ pub(crate) fn all(crew: &Crew) -> Vec<Scheme> {
     rows.extend(jwk(crew));
     rows.extend(pkcs7(crew));
     rows.extend(pgp(crew));
+    rows.extend(pkcs11(crew));
     rows.extend(providers(crew));
     rows.push(ours(crew));
     rows
@@ -101,6 +114,7 @@ fn of_keys(name: &'static str, keys: &[&KeyPair]) -> Scheme {
         options: Vec::new(),
         judge: Some(object(json!({"recipients": public}))),
         holders: keys.iter().map(holder).collect(),
+        asks: Asks::Files,
         decoder: DecoderKeys::Folder,
     }
 }
@@ -127,6 +141,7 @@ fn pkcs7(crew: &Crew) -> Vec<Scheme> {
             options: Vec::new(),
             judge: Some(object(json!({"certificates": certificates}))),
             holders: holders.collect(),
+            asks: Asks::Files,
             decoder: DecoderKeys::Folder,
         }
     };
@@ -149,12 +164,53 @@ fn pgp(crew: &Crew) -> Vec<Scheme> {
             options: vec!["--gpg-homedir".into(), crew.gnupg().display().to_string()],
             judge: Some(object(json!({"gpg_ring": public, "gpg_recipients": mails}))),
             holders: people.iter().map(holder).collect(),
+            asks: Asks::Files,
             decoder: DecoderKeys::Folder,
         }
     };
     vec![
         row("pgp RSA", &[("ann", &ann)]),
         row("pgp RSA, two", &[("ann", &ann), ("bob", &bob)]),
+    ]
+}
+
+/// By the public key, by the token, and both.
+fn pkcs11(crew: &Crew) -> Vec<Scheme> {
+    let (one, two) = (crew.token_key("pathology"), crew.token_key("radiology"));
+    let row = |name, keys: &[&TokenKey], recipients: Vec<String>, judge| {
+        let holders = keys.iter().map(|key| Holder {
+            keys: vec![key.yaml.display().to_string()],
+            judge: object(json!({"keys": [key.yaml]})),
+        });
+        Scheme {
+            name,
+            recipients,
+            options: Vec::new(),
+            judge: Some(object(judge)),
+            holders: holders.collect(),
+            asks: Asks::Tokens,
+            decoder: DecoderKeys::Folder,
+        }
+    };
+    vec![
+        row(
+            "pkcs11 RSA",
+            &[&one],
+            vec![one.by_public_key()],
+            json!({"public_keys": [one.public]}),
+        ),
+        row(
+            "pkcs11 RSA, asked of the token",
+            &[&one],
+            vec![one.by_token()],
+            json!({"yamls": [one.yaml]}),
+        ),
+        row(
+            "pkcs11 RSA, two",
+            &[&one, &two],
+            vec![one.by_public_key(), two.by_token()],
+            json!({"public_keys": [one.public], "yamls": [two.yaml]}),
+        ),
     ]
 }
 
@@ -171,6 +227,7 @@ fn providers(crew: &Crew) -> Vec<Scheme> {
             options: Vec::new(),
             judge: Some(object(json!({"providers": [format!("{provider}:ward")]}))),
             holders: vec![holder],
+            asks: Asks::Files,
             decoder: DecoderKeys::Providers,
         };
         if let Some(key) = beside {
