@@ -1,3 +1,5 @@
+//! GnuPG, played by programs that misbehave: what is asked, how often, and what is believed.
+
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
