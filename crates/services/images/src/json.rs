@@ -1,5 +1,6 @@
 //! JSON objects of others, kept as they are written: a changed member moves nothing else.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
@@ -32,6 +33,27 @@ impl RawObject {
         }
     }
 
+    /// All members with their values, `None` for `null`. In one pass: comparing each name with each other one takes
+    /// minutes for names that whoever made the object chose for that.
+    ///
+    /// # Errors
+    /// When a value is of another kind, or a member could be taken for another.
+    pub fn read_all<T: DeserializeOwned>(
+        &self,
+    ) -> Result<Vec<(String, Option<T>)>, serde_json::Error> {
+        let mut spelt = HashSet::new();
+        let each = self.0.iter().map(|(key, value)| {
+            if !spelt.insert(folded(key).collect::<String>()) {
+                return Err(serde_json::Error::custom(format_args!(
+                    "member `{}` could be taken for another",
+                    key.escape_debug()
+                )));
+            }
+            Ok((key.clone(), serde_json::from_str(value.get())?))
+        });
+        each.collect()
+    }
+
     /// Whether a member has this name, or could be taken for it.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -54,6 +76,14 @@ impl RawObject {
     /// Takes `name` away, and what could be taken for it.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(key, _)| !reads_as(key, name));
+    }
+
+    /// Takes every member away whose name begins with `prefix`, in whatever spelling.
+    pub fn remove_all(&mut self, prefix: &str) {
+        self.0.retain(|(key, _)| {
+            let mut key = folded(key);
+            !folded(prefix).all(|expected| key.next() == Some(expected))
+        });
     }
 
     /// The names, in their order.

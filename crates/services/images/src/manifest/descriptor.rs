@@ -42,10 +42,11 @@ impl Descriptor {
 
     /// The annotations with their names; a value that is not a text is an error.
     pub(crate) fn annotations(&self) -> Result<Vec<(String, String)>, ImageError> {
-        self.annotations
-            .names()
-            .map(|name| Ok((name.to_owned(), self.annotation(name)?.unwrap_or_default())))
-            .collect()
+        let all = self.annotations.read_all::<String>();
+        let all = all.map_err(ImageError::Malformed)?.into_iter();
+        Ok(all
+            .map(|(name, value)| (name, value.unwrap_or_default()))
+            .collect())
     }
 
     /// The value of one annotation.
@@ -67,15 +68,7 @@ impl Descriptor {
 
     /// Takes every annotation away whose name begins with `prefix`.
     pub(crate) fn strip_annotations(&mut self, prefix: &str) -> Result<(), ImageError> {
-        let names: Vec<String> = self
-            .annotations
-            .names()
-            .filter(|name| name.starts_with(prefix))
-            .map(str::to_owned)
-            .collect();
-        for name in &names {
-            self.annotations.remove(name);
-        }
+        self.annotations.remove_all(prefix);
         if self.annotations.names().next().is_none() {
             self.members.remove("annotations");
             return Ok(());

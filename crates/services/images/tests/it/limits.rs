@@ -228,3 +228,22 @@ fn a_manifest_of_nothing_but_names_is_not_compared_for_ever() {
     });
     refused_everywhere(&memory);
 }
+
+/// Names that differ in their last characters only are the dearest to compare.
+#[test]
+fn a_thousand_long_annotations_cost_no_minutes() {
+    let (memory, ann) = (image("a"), Person::new());
+    for prefix in ["x", "org.opencontainers.image.enc."] {
+        let name = |number| format!("{prefix}{}{number}", "a".repeat(400));
+        memory.edit(|json| {
+            let names = (0..500).map(|number| (name(number), json!("")));
+            let annotations = json["layers"][0]["annotations"].as_object_mut().unwrap();
+            annotations.extend(names);
+        });
+    }
+    let started = Instant::now();
+    let encrypted = ann.encrypts(&memory);
+    let _ = inspect(&encrypted, &[&ann.opener()]);
+    let _ = ann.decrypts(&encrypted);
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
