@@ -15,7 +15,7 @@ use super::listed;
 use super::refusal::{Document, Refusal, Refused};
 use crate::error::ImageError;
 use crate::ports::ImageSource;
-use crate::referrers::{About, Artifact, Part, Unusable};
+use crate::referrers::{About, Artifact, DOCUMENT_LIMIT, Part, Unusable};
 
 /// Looks for a signature of the manifest or index `over`; gives the key's place in `keys`.
 pub(super) fn find(
@@ -35,6 +35,7 @@ pub(super) fn find(
         artifacts.push(Artifact::fetch(source, &referrer, about));
     }
     let mut found = None;
+    let (mut left, mut more) = (DOCUMENT_LIMIT, 0);
     for artifact in artifacts {
         let artifact = match artifact {
             Ok(artifact) => artifact,
@@ -43,12 +44,19 @@ pub(super) fn find(
                 continue;
             }
         };
-        for part in &artifact.parts {
+        // Each document may hold as many signatures as there may be documents.
+        let read = left.min(artifact.parts.len());
+        left -= read;
+        more += artifact.parts.len() - read;
+        for part in artifact.parts.iter().take(read) {
             match verify(source, part, over, keys) {
                 Ok(key) => found = found.or(Some(key)),
                 Err(why) => refused.push(document.because(why)),
             }
         }
+    }
+    if more > 0 {
+        refused.push(Document::List(about).because(Refusal::TooMany { more }));
     }
     Ok(found)
 }

@@ -680,6 +680,29 @@ fn cosign(memory: &Memory, signer: &Signer, over: Digest, claims: Digest) {
 }
 
 #[test]
+fn the_signatures_of_all_documents_are_bounded_together() {
+    let signer = Signer::new();
+    let memory = image("a");
+    let subject = root_id(&memory);
+    for number in 0..64_u32 {
+        let part = memory.put_blob(&number.to_le_bytes());
+        let part = json!({"mediaType": BUNDLE, "digest": part.digest, "size": part.size});
+        let json = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": BUNDLE,
+            "config": {"mediaType": "a/b", "digest": subject.digest, "size": 2},
+            "layers": vec![part; 64],
+            "subject": {"mediaType": media::OCI_MANIFEST, "digest": subject.digest, "size": subject.size},
+        });
+        let raw = raw(media::OCI_MANIFEST, &json);
+        memory.list(About::Manifest(subject.digest), &raw, BUNDLE);
+    }
+    let refused = refusals(&memory, &signer.wanted());
+    assert_eq!(refused.len(), 65);
+    let more = |refused: &Refused| matches!(refused.why, Refusal::TooMany { more: 4032 });
+    assert!(refused.iter().any(more));
+}
+
+#[test]
 fn a_cosign_signature_of_the_manifest_counts_and_of_another_does_not() {
     let signer = Signer::new();
     let memory = image("a");
