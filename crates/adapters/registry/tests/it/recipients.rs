@@ -139,6 +139,26 @@ impl Scene {
         opened
     }
 
+    /// Puts the image and another manifest of it into an index under the same tag.
+    fn collect(&self) {
+        let mut manifest = self.json("1");
+        let entries = ["amd64", "arm64"].map(|architecture| {
+            manifest["annotations"] = json!({"for": architecture});
+            let text = manifest.to_string();
+            let id = self
+                .fake
+                .put_manifest("child", media::OCI_MANIFEST, text.as_bytes());
+            json!({
+                "mediaType": media::OCI_MANIFEST, "digest": id.digest, "size": id.size,
+                "platform": {"os": "linux", "architecture": architecture},
+            })
+        });
+        let index =
+            json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries});
+        self.fake
+            .put_manifest("1", media::OCI_INDEX, index.to_string().as_bytes());
+    }
+
     /// Puts the layers under another configuration, which holds the same.
     fn move_layers(&self) {
         let mut manifest = self.json("1");
@@ -194,9 +214,10 @@ fn breaks_nowhere(scene: &Scene, change: impl Fn(&Scene) -> Result<Digest, Image
         assert!(change(scene).is_err(), "after {most} of {needed} requests");
         scene.forget();
         assert_eq!(scene.manifest("1"), old, "after {most} of {needed}");
-        for layer in layers(&scene.json("1")) {
-            assert_eq!(scene.stored().0[&layer], before.0[&layer]);
-        }
+        let now = scene.stored();
+        let kept = before.0.iter().all(|(name, blob)| now.0[name] == *blob);
+        let named = before.1.iter().all(|(name, entry)| now.1[name] == *entry);
+        assert!(kept && named, "after {most} of {needed}");
     }
     assert!(scene.opens(&scene.ann, "1"));
     // And once the line is back, it goes well.
@@ -311,6 +332,22 @@ fn recipients_that_come_over_a_line_that_breaks_leave_the_old_image() {
         let edited = scene.edit(None, &["jwe#1"], Plan::Do);
         edited.map(|edited| edited.digest)
     });
+}
+
+#[test]
+fn platforms_change_all_at_once_or_not_at_all() {
+    let scene = Scene::new();
+    scene.collect();
+    breaks_nowhere(&scene, |scene| {
+        let edited = scene.edit(Some(&scene.bob), &["jwe#0"], Plan::Do)?;
+        assert_eq!((edited.layers, edited.added, edited.removed), (4, 4, 4));
+        Ok(edited.digest)
+    });
+    assert_eq!(scene.json("1")["manifests"].as_array().unwrap().len(), 2);
+    assert!(!scene.opens(&scene.ann, "1") && scene.opens(&scene.bob, "1"));
+    // The image and those below it, and none of their layers.
+    let written = scene.requests_with("PUT ");
+    assert!(written.iter().all(|line| line.contains("/manifests/")));
 }
 
 #[test]
