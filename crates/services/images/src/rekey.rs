@@ -1,5 +1,7 @@
 //! New keys for an image that is encrypted: whoever had a former key, or kept one, has nothing that opens the new image.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, SystemRandomness, media_type};
 
 use crate::config::Config;
@@ -41,6 +43,9 @@ pub struct Rekeyed {
     pub layers: usize,
     /// Layers that were readable before, and still are.
     pub readable_layers: usize,
+    /// Layers that were bound to nothing. Now they are bound to where they lay, which nobody but the caller vouches for:
+    /// whoever takes the packets with a binding away may have put them there.
+    pub unbound: usize,
 }
 
 /// Encrypts every encrypted layer in `source` again, with a new key and for `recipients` alone. All that is verified at
@@ -61,12 +66,14 @@ pub fn rekey(
         wrappers: &recipients.wrappers()?,
         keys: KeyRing::new(&options.openers, options.checks.unbound),
         options,
+        unbound: AtomicUsize::new(0),
     };
     let written = work.walk(progress).through(&work)?;
     Ok(Rekeyed {
         digest: written.root,
         layers: written.done.layers,
         readable_layers: written.done.readable,
+        unbound: work.unbound.into_inner(),
     })
 }
 
@@ -85,6 +92,7 @@ pub fn preview_rekey(
         wrappers: &recipients.wrappers()?,
         keys: KeyRing::new(&options.openers, options.checks.unbound),
         options,
+        unbound: AtomicUsize::new(0),
     };
     work.walk(&Silent).preview(&work).map(Preview::of)
 }
@@ -95,6 +103,7 @@ struct Rekeying<'a> {
     wrappers: &'a [Box<dyn PacketWrapper>],
     keys: KeyRing<'a>,
     options: &'a RekeyOptions<'a>,
+    unbound: AtomicUsize,
 }
 
 impl Work for Rekeying<'_> {
@@ -245,6 +254,9 @@ impl Rekeying<'_> {
         writer
             .finish(&sealed.id.digest)
             .map_err(ImageError::Target)?;
+        if !opened.is_bound() {
+            self.unbound.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Some(sealed))
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use estate::Digest;
 use images::{
-    DecryptOptions, Moved, Platform, Preview, RekeyOptions, preview_rebind, preview_rekey,
+    DecryptOptions, Moved, Platform, Preview, RekeyOptions, Unbound, preview_rebind, preview_rekey,
 };
 use registry::{Reference, open_source, open_target_from};
 use serde::Serialize;
@@ -23,6 +23,9 @@ pub(super) struct RekeyArgs {
     /// Of several platforms only this one, such as `linux/arm64`; the others are left out. Can be given several times.
     #[arg(long = "platform")]
     platforms: Vec<Platform>,
+    /// Refuse layers that are not bound to their image, as other tools make them. Without it, they are bound to where they lie.
+    #[arg(long)]
+    require_binding: bool,
     #[command(flatten)]
     rewrite: RewriteArgs,
 }
@@ -106,6 +109,10 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
         openers: keyring.openers(),
         platforms: args.platforms.clone(),
         checks: DecryptOptions {
+            unbound: match args.require_binding {
+                true => Unbound::Refuse,
+                false => Unbound::Accept,
+            },
             unpacked: rewrite.unpack.limit(),
             ..DecryptOptions::default()
         },
@@ -134,6 +141,12 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
         layers(done.layers),
         rewrite.target
     );
+    if done.unbound > 0 {
+        eprintln!(
+            "warning: bound to nothing before: {}; you vouch for their place, and `--require-binding` refuses them",
+            layers(done.unbound)
+        );
+    }
     let digest = Some(done.digest);
     answer(rewrite, digest, done.layers, done.readable_layers, &[])
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use images::{BlobId, DecryptOptions, ImageError, Kind, Unbound, UnknownPacking, UnpackedLimit};
+use images::{
+    BlobId, DecryptOptions, ImageError, Kind, RekeyOptions, Silent, Unbound, UnknownPacking,
+    UnpackedLimit, rekey,
+};
 use jose::jwe::EncryptionKey;
 use jose::key_file::parse_public;
 use oci_crypt::{Bound, JweWrapper, LayerSealer, SystemRandomness, seal_annotations};
@@ -69,6 +72,30 @@ fn they_are_refused_on_demand() {
         .decrypts_with(&person.encrypts(&image("a")), STRICT)
         .0
         .unwrap();
+}
+
+/// Whoever rekeys vouches for an image that anybody can have assembled: that is told, and refused on demand.
+#[test]
+fn a_new_binding_where_there_was_none_is_counted_and_can_be_refused() {
+    let person = Person::new();
+    let opener = person.opener();
+    let counted = |source: &Memory, checks| {
+        let options = RekeyOptions {
+            openers: vec![&opener],
+            checks,
+            ..RekeyOptions::default()
+        };
+        let target = Memory::default();
+        let to = person.recipients();
+        rekey(source, &target, &to, &options, &Silent).map(|rekeyed| rekeyed.unbound)
+    };
+    let (loose, bound) = (peers_image(&person, &[0, 2]), person.encrypts(&image("a")));
+    let lenient = DecryptOptions::default();
+    assert_eq!(counted(&loose, lenient).unwrap(), 2);
+    assert_eq!(counted(&bound, lenient).unwrap(), 0);
+    assert_eq!(counted(&bound, STRICT).unwrap(), 0);
+    let refused = counted(&loose, STRICT);
+    assert!(matches!(refused, Err(ImageError::Unbound { index: 0 })));
 }
 
 #[test]
