@@ -35,6 +35,15 @@ const MOST: usize = 1000;
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_words_are_short_and_harmless(words: Vec<u8>, secret in "[a-z]{1,3}") {
+            let shown = said(&words, &[secret.as_bytes()]);
+            proptest::prop_assert!(!shown.is_empty() && shown.chars().count() <= MOST.max(40));
+            proptest::prop_assert!(!shown.contains(char::is_control));
+        }
+    }
+
     #[test]
     fn a_terminal_obeys_nothing_and_the_key_is_not_repeated() {
         assert_eq!(

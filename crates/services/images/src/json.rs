@@ -174,6 +174,21 @@ mod tests {
         assert!(doubled.unwrap_err().to_string().contains("twice"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn an_object_is_refused_or_comes_back_the_same(text in r#"\{("[aAk\u{212a}]{0,2}":([0-9]{1,30}|1e5|"[a-z]{0,3}"|\{\}|\[1, 2\]|null),?){0,4}\}|.{0,40}"#) {
+            if let Ok(members) = serde_json::from_str::<RawObject>(&text) {
+                let written = serde_json::to_string(&members).unwrap();
+                let again: RawObject = serde_json::from_str(&written).unwrap();
+                proptest::prop_assert_eq!(serde_json::to_string(&again).unwrap(), written);
+                // What is read has one spelling.
+                let found = members.read::<serde::de::IgnoredAny>("ak").is_ok();
+                let spelt = members.names().filter(|name| reads_as(name, "ak")).count();
+                proptest::prop_assert!(!found || spelt == usize::from(members.names().any(|name| name == "ak")));
+            }
+        }
+    }
+
     #[test]
     fn null_reads_as_absent() {
         let members: RawObject = serde_json::from_str(r#"{"a":null}"#).unwrap();

@@ -311,6 +311,16 @@ const REASON_LIMIT: u64 = 64 * 1024;
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_reason_is_long_or_speaks_to_the_terminal(message: String, body: Vec<u8>) {
+            let text = serde_json::json!({ "errors": [{ "message": message }] }).to_string();
+            for reason in [reason_in(text.as_bytes()), reason_in(&body)] {
+                proptest::prop_assert!(reason.len() <= 160 * 10 && !reason.contains(char::is_control), "{reason}");
+            }
+        }
+    }
+
     #[test]
     fn reasons_can_not_draw_on_the_terminal() {
         let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[2J\nerror: ok"}]}"#;

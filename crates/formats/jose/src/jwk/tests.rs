@@ -77,3 +77,19 @@ fn sets_leave_out_unknown_kinds_and_refuse_malformed_keys() {
     );
     assert!(set(RFC_RSA).unwrap().find("1").is_some());
 }
+
+proptest::proptest! {
+    #[test]
+    fn hostile_sets_are_an_error_or_keys_that_come_back(
+        text in r#"\{"keys":\[(\{("(kty|crv|x|y|n|e|kid|x5c)":("(EC|RSA|OKP|P-256|AQAB|[A-Za-z0-9_-]{0,44})"|1|null|\[\]),?){0,6}\},?){0,3}\]\}"#,
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+    ) {
+        if let Ok(set) = strict_json::from_str::<JwkSet>(&text) {
+            for key in &set.keys {
+                proptest::prop_assert_eq!(&parse(&serde_json::to_string(key).unwrap()), key);
+            }
+        }
+        proptest::prop_assert!(strict_json::from_slice::<JwkSet>(&bytes).is_err());
+        proptest::prop_assert!(Jwk::from_spki_der(&bytes).is_err() && Jwk::from_pkcs1_der(&bytes).is_err());
+    }
+}

@@ -215,6 +215,17 @@ mod tests {
         assert_eq!(ask(token), Ok(Some((String::new(), "t".to_owned()))));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_answer_panics_and_no_login_is_empty(text in r#"\{("(Username|Secret|ServerURL)":("[a-z<>]{0,8}"|1|null),?){0,3}\}|.{0,40}"#) {
+            match login(text.as_bytes()) {
+                Some(Login::Password { password, .. }) => proptest::prop_assert!(!password.is_empty()),
+                Some(Login::IdentityToken(token)) => proptest::prop_assert!(!token.is_empty()),
+                None => {}
+            }
+        }
+    }
+
     #[test]
     fn nothing_there_is_an_answer() {
         let script = "echo 'credentials not found in native keychain'; exit 1";
