@@ -79,6 +79,10 @@ struct ContainerdArgs {
         default_value = "/usr/local/sbin/bailiwick-runc"
     )]
     gate: PathBuf,
+    /// No agent runs here: images are for keys that lie on this node and for key providers. Neither it nor the start gate,
+    /// which asks it, is looked for.
+    #[arg(long, conflicts_with_all = ["fix", "agent_config", "gate"])]
+    no_agent: bool,
     /// containerd's program, asked for its version.
     #[arg(long, value_name = "PROGRAM", default_value = "containerd")]
     containerd: PathBuf,
@@ -188,7 +192,11 @@ fn containerd(args: &ContainerdArgs) -> Result<Exit, CommandError> {
         is_ready(gate)?;
         change::fix(&args.config, gate, version, args.yes)?;
     }
-    answer(args.output, setup.checks(version), "docs/how/containerd.md")
+    let checks = match args.no_agent {
+        true => setup.checks_without_agent(version),
+        false => setup.checks(version),
+    };
+    answer(args.output, checks, "docs/how/containerd.md")
 }
 
 fn answer(output: Format, checks: Vec<Check>, page: &str) -> Result<Exit, CommandError> {

@@ -71,15 +71,19 @@ impl Setup {
         checks
     }
 
+    /// Those for a node on which no agent runs: nobody would answer a start gate.
+    pub(super) fn checks_without_agent(&self, version: Option<Version>) -> Vec<Check> {
+        match handlers::read(&self.containerd, &self.programs) {
+            Ok(_) => self.decoder(version),
+            Err(error) => vec![not_read("containerd's configuration", &error)],
+        }
+    }
+
     fn handlers(&self) -> Vec<Check> {
         let found = match handlers::read(&self.containerd, &self.programs) {
             Ok(found) => found,
             Err(error) => {
-                return vec![Check::wrong(
-                    "runtime handlers",
-                    told(&error),
-                    "write a configuration of version 2 or 3: `containerd config default` prints one",
-                )];
+                return vec![not_read("runtime handlers", &error)];
             }
         };
         let row = |handler: &handlers::Handler| {
@@ -269,6 +273,11 @@ impl Setup {
     }
 }
 
+fn not_read(what: &str, error: &handlers::HandlersError) -> Check {
+    let change = "write a configuration of version 2 or 3: `containerd config default` prints one";
+    Check::wrong(what, told(error), change)
+}
+
 /// Marks end with the boot, as the containers do.
 fn tmpfs(state: &Path) -> Check {
     let what = "folder of marks";
@@ -312,6 +321,28 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 mod tests {
     use super::*;
     use crate::commands::doctor::State;
+
+    #[test]
+    fn without_an_agent_the_decoder_is_judged_and_a_file_that_is_not_read_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let [config, none] = ["config.toml", "none"].map(|name| folder.path().join(name));
+        let setup = Setup::read(&config, &none, &none);
+        for (text, missing) in [
+            ("version = 2", "stream processor"),
+            ("version = [", "containerd's configuration"),
+            ("version = 1", "containerd's configuration"),
+        ] {
+            fs::write(&config, text).unwrap();
+            let checks = setup.checks_without_agent(None);
+            let wrong = |check: &Check| check.is_wrong() && check.what.starts_with(missing);
+            assert!(checks.iter().any(wrong), "{checks:?}");
+            let stranger = |what: &str| what.contains("gate") || what.contains("agent");
+            assert!(
+                !checks.iter().any(|check| stranger(&check.what)),
+                "{checks:?}"
+            );
+        }
+    }
 
     #[test]
     fn marks_belong_into_memory() {
