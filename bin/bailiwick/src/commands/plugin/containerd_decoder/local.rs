@@ -5,7 +5,7 @@ use std::{cell::OnceCell, path::Path};
 
 use evidence::request::LayerDescriptor;
 use images::Keys;
-use oci_crypt::{KeyPacket, Opening, PrivateOptions};
+use oci_crypt::{Bound, KeyPacket, Opening, PrivateOptions};
 
 use super::{
     folder::{KeyFile, Meaning, add_folder, told},
@@ -20,6 +20,8 @@ pub(super) struct LocalKeys<'a> {
     sent: &'a Sent,
     agent: Option<&'a dyn PlaceSource>,
     read: OnceCell<Read>,
+    /// All of the layer.
+    packets: OnceCell<Vec<KeyPacket>>,
 }
 
 #[derive(Default)]
@@ -42,6 +44,7 @@ impl<'a> LocalKeys<'a> {
             sent,
             agent,
             read: OnceCell::new(),
+            packets: OnceCell::new(),
         }
     }
 
@@ -63,6 +66,29 @@ impl<'a> LocalKeys<'a> {
                 Some(Err(error)) => read.broken = Some(told(&error)),
             }
             read
+        })
+    }
+
+    /// PKCS#11 packets may have had no room for the binding, and others of the same layer have: the fullest that opens counts.
+    fn fullest(&self, packet: &KeyPacket, options: PrivateOptions) -> PrivateOptions {
+        if !matches!(packet, KeyPacket::Pkcs11(_)) {
+            return options;
+        }
+        let openers = self.read().keys.openers();
+        let others = self.packets.get().map(Vec::as_slice).unwrap_or_default();
+        others.iter().fold(options, |best, other| {
+            let says_all = matches!(best.bound(), Bound::Full(_));
+            if says_all || other == packet || matches!(other, KeyPacket::Bailiwick(_)) {
+                return best;
+            }
+            let opened = openers.iter().find_map(|opener| match opener.open(other) {
+                Opening::Opened(options) => Some(options),
+                Opening::NotOurs | Opening::Failed(_) => None,
+            });
+            match opened {
+                Some(fuller) if says(fuller.bound()) > says(best.bound()) => fuller,
+                _ => best,
+            }
         })
     }
 
@@ -94,7 +120,9 @@ impl KeySource for LocalKeys<'_> {
         for (key, opener) in read.keys.named_openers() {
             match opener.open(packet) {
                 Opening::NotOurs => {}
-                Opening::Opened(options) => return self.opened(options, layer),
+                Opening::Opened(options) => {
+                    return self.opened(self.fullest(packet, options), layer);
+                }
                 Opening::Failed(source) => {
                     refusal.get_or_insert(Refusal::Packet {
                         scheme: packet.scheme(),
@@ -112,6 +140,10 @@ impl KeySource for LocalKeys<'_> {
             }),
             (None, ..) => Ok(None),
         }
+    }
+
+    fn expect(&self, packets: &[KeyPacket]) {
+        let _ = self.packets.set(packets.to_vec());
     }
 
     /// A key provider may still open the layer.
@@ -140,5 +172,71 @@ fn unused(file: KeyFile) -> Option<Unused> {
             why,
         }),
         _ => None,
+    }
+}
+
+/// How much a binding says of where a layer belongs.
+fn says(bound: &Bound) -> u8 {
+    match bound {
+        Bound::Unbound => 0,
+        Bound::Hash(_) => 1,
+        Bound::Full(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD as B64};
+    use jose::{jwe::EncryptionKey, key_file::parse_public};
+    use oci_crypt::{JweWrapper, OaepHash, PacketWrapper, TokenKey, TokenKeyError};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const KEY: &str = r#"{"symkey":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=","cipheroptions":{"nonce":"AAECAwQFBgcICQoLDA0ODw=="}"#;
+
+    /// A token whose key had no room for more.
+    struct Small;
+
+    impl TokenKey for Small {
+        fn decrypt(&self, _: OaepHash, _: &[u8]) -> Result<Zeroizing<Vec<u8>>, TokenKeyError> {
+            Ok(Zeroizing::new(format!("{KEY}}}").into_bytes()))
+        }
+    }
+
+    #[test]
+    fn a_packet_without_room_does_not_hide_the_binding_of_another() {
+        let digest = estate::Digest::of(b"layer");
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        let bound = format!(
+            r#"{KEY},"bailiwick":{{"v":1,"ciphertext":"{digest}","size":5,"mediaType":"{media_type}","diffId":null,"index":0,"of":1,"config":"{digest}"}}}}"#
+        );
+        let bound = PrivateOptions::parse(bound.as_bytes()).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let public = parse_public(key.public_key_pem().as_bytes()).unwrap();
+        let full = JweWrapper::new(vec![EncryptionKey::from_jwk(&public).unwrap()]);
+        let full = full.wrap(&bound).unwrap();
+        let blob = B64.encode([1; 256]);
+        let short = KeyPacket::Pkcs11(
+            format!(r#"{{"version":0,"recipients":[{{"version":0,"blob":"{blob}"}}]}}"#)
+                .into_bytes(),
+        );
+        let sent = Sent::default();
+        let layer = LayerDescriptor {
+            digest,
+            size: 5,
+            media_type: format!("{media_type}+encrypted"),
+        };
+        for packets in [vec![short.clone(), full], vec![short.clone()]] {
+            let local = LocalKeys::new(None, &sent, None);
+            let mut read = Read::default();
+            read.keys.add_token_key(Small);
+            let private = key.serialize_pem();
+            read.keys.add_private_key(private.as_bytes(), None).unwrap();
+            assert!(local.read.set(read).is_ok());
+            local.expect(&packets);
+            let secret = local.open(&short, &layer).ok().flatten().unwrap();
+            assert_eq!(secret.options.bound().is_bound(), packets.len() == 2);
+        }
     }
 }
