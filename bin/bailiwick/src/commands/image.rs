@@ -21,7 +21,7 @@ mod verify;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use registry::{Helpers, Host, Options, auth_file_candidates};
+use registry::{Helpers, Host, Loopback, Options, auth_file_candidates};
 
 pub(crate) use self::keys::read_keys;
 use self::progress::progress;
@@ -61,7 +61,8 @@ struct RegistryArgs {
     /// Files with credentials; asked before `$REGISTRY_AUTH_FILE` and those of docker, podman and skopeo.
     #[arg(long = "authfile")]
     auth_files: Vec<PathBuf>,
-    /// Certificate authorities (PEM) that are trusted beside the system's.
+    /// Certificate authorities (PEM) that are trusted beside the system's. Given one, registries on this machine are spoken to
+    /// by TLS, too.
     #[arg(long = "registry-ca")]
     authorities: Vec<PathBuf>,
     /// Registries that are spoken to without TLS; those on this machine are anyway. Can be given several times.
@@ -81,6 +82,10 @@ impl RegistryArgs {
         Options {
             auth_files,
             authorities: self.authorities.clone(),
+            loopback: match self.authorities.is_empty() {
+                true => Loopback::PlainHttp,
+                false => Loopback::Tls,
+            },
             helpers: Helpers {
                 directories: std::env::var_os("PATH")
                     .map(|path| std::env::split_paths(&path).collect())

@@ -185,7 +185,7 @@ fn edited_text(edited: &Edited) -> String {
         ..
     } = edited;
     let counts = format!(
-        "{}: {added} key packets added, {removed} removed\n",
+        "{}: key packets added: {added}, removed: {removed}\n",
         super::layers(*layers)
     );
     match digest {
