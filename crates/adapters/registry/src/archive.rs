@@ -4,6 +4,7 @@
 //! of it is encrypted.
 
 mod docker;
+mod led_to;
 mod packed;
 mod spool;
 mod tar;

@@ -1,6 +1,6 @@
 //! Writing the tar of a layout: blobs wait in a staging directory beside the file, which appears whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use estate::Digest;
 use images::{About, BlobId, BlobWriter, ImageTarget, PortError, RawManifest};
 
+use super::led_to::led_to;
 use super::tar::{Entry, Extent, directory_header, end_of_archive, file_header, padding};
 use super::{Archive, ExtentReader, blob_name};
 use crate::error::RegistryError;
@@ -106,9 +107,10 @@ impl ArchiveTarget {
         drop(attached);
         let list = index.to_bytes().map_err(malformed)?;
         let marker = marker_bytes().map_err(malformed)?;
-        // Which blobs belong to which image is not known here: with other images, all former ones stay; and so they do
-        // where the image itself was there before and only got a document beside it.
+        // With other images their blobs stay; and so they do where the image itself was there before and only got a
+        // document beside it.
         let former = former.filter(|_| index.len() > 1 || stays);
+        let former = former.map(|former| (former, led_to(former, &index)));
         self.write_all(file, former, &[(MARKER, &marker), (INDEX, &list)])
             .map_err(RegistryError::disk(&self.path, "written"))
     }
@@ -116,7 +118,7 @@ impl ArchiveTarget {
     fn write_all(
         &self,
         file: &mut File,
-        former: Option<&Archive>,
+        former: Option<(&Archive, Option<HashSet<String>>)>,
         documents: &[(&str, &[u8])],
     ) -> io::Result<()> {
         for (name, bytes) in documents {
@@ -130,15 +132,16 @@ impl ArchiveTarget {
             let blob = File::open(path)?;
             put(file, name, blob.metadata()?.len(), blob)?;
         }
-        for (name, extent) in former.iter().flat_map(|former| former_blobs(former)) {
-            if let Some(former) = former.filter(|_| !staged.contains_key(name)) {
+        if let Some((former, wanted)) = former {
+            let is_wanted = |name: &str| {
+                let led_to = wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+                led_to && !staged.contains_key(name)
+            };
+            let blobs = former_blobs(former).into_iter();
+            for (name, extent) in blobs.filter(|(name, _)| is_wanted(name)) {
                 let part = Part(former.reader(extent).map_err(io::Error::other)?);
-                put(
-                    file,
-                    name,
-                    extent.size,
-                    BufReader::with_capacity(PIECE, part),
-                )?;
+                let part = BufReader::with_capacity(PIECE, part);
+                put(file, name, extent.size, part)?;
             }
         }
         file.write_all(&end_of_archive())

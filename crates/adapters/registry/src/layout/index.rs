@@ -170,6 +170,12 @@ impl LayoutIndex {
         })
     }
 
+    /// The digests of all that is listed.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
+        let entries = self.entries.iter().filter_map(|raw| Parsed::of(raw).ok());
+        entries.map(|entry| entry.digest)
+    }
+
     /// Whether a manifest is listed, under whatever name.
     pub(crate) fn lists(&self, digest: &Digest) -> bool {
         let entries = self.entries.iter().filter_map(|raw| Parsed::of(raw).ok());

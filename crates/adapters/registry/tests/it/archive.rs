@@ -84,6 +84,39 @@ fn what_is_written_comes_back_and_other_images_stay() {
     assert!(matches!(unnamed, Err(RegistryError::NotOneImage)));
 }
 
+/// What was replaced may be the plain form of what is encrypted now, and the other images are no reason to keep it.
+#[test]
+fn what_only_a_replaced_image_led_to_goes_though_other_images_stay() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("a.tar");
+    let with = |blob: &[u8], subject: &str| {
+        let BlobId { digest, size } = BlobId::of(blob);
+        let layers = format!(r#"[{{"digest":"{digest}","size":{size}}}]"#);
+        format!(r#"{{"layers":{layers}{subject}}}"#)
+    };
+    let plain = with(b"plain bytes of one", "");
+    write(&file, ":one", b"plain bytes of one", &plain);
+    let speaks_of_it = format!(
+        r#","subject":{{"digest":"{}"}}"#,
+        manifest(&plain).id().digest
+    );
+    write(
+        &file,
+        ":two",
+        b"bytes of two",
+        &with(b"bytes of two", &speaks_of_it),
+    );
+    let holds = |wanted: &[u8]| {
+        let bytes = fs::read(&file).unwrap();
+        bytes.windows(wanted.len()).any(|part| part == wanted)
+    };
+    assert!(holds(b"plain bytes of one"));
+    write(&file, ":one", b"sealed", &with(b"sealed", ""));
+    assert!(!holds(b"plain bytes of one"));
+    assert!(holds(b"bytes of two") && holds(b"sealed"));
+    open(&format!("oci-archive:{}:two", file.display())).unwrap();
+}
+
 #[test]
 fn the_only_image_of_an_archive_is_replaced_with_all_it_had() {
     let root = tempfile::tempdir().unwrap();
