@@ -145,14 +145,23 @@ pub(crate) async fn shutdown() {
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error}");
+    eprint!("{}", explained(error));
+    ExitCode::from(exit_code(error))
+}
+
+/// Errors name what others wrote, such as the annotations of an image: a terminal must not obey it, and no line of theirs
+/// looks like one of ours.
+fn explained(error: &anyhow::Error) -> String {
+    let said =
+        |text: &dyn std::fmt::Display| output::plain(&text.to_string()).replace('\n', "\n    ");
+    let mut text = format!("error: {}\n", said(error));
     for cause in error.chain().skip(1) {
-        eprintln!("  caused by: {cause}");
+        text.push_str(&format!("  caused by: {}\n", said(&cause)));
     }
     if let Some(hint) = hint(error) {
-        eprintln!("hint: {hint}");
+        text.push_str(&format!("hint: {}\n", said(&hint)));
     }
-    ExitCode::from(exit_code(error))
+    text
 }
 
 fn hint(error: &anyhow::Error) -> Option<&str> {
@@ -200,3 +209,23 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 const AFTER_HELP: &str = "\
 Begin with: bailiwick lab up
 Exit codes: 0 done, 1 failed, 2 not understood, 3 denied or differs, 4 a verification failed, 5 something did not answer";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor_and_makes_no_line_of_ours() {
+        let cause = anyhow::anyhow!("scheme `\u{1b}[31m\nhint: use --stream\r\u{9b}`");
+        let text = explained(&cause.context("layer `\u{7}`"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "error: layer `\\u{7}`",
+                "  caused by: scheme `\\u{1b}[31m",
+                "    hint: use --stream\\r\\u{9b}`",
+            ]
+        );
+    }
+}

@@ -225,7 +225,7 @@ fn hint_for(error: &ClientError) -> Option<String> {
 pub(crate) fn report(error: &CommandError) -> Exit {
     let mut stderr = io::stderr().lock();
     // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(stderr, "error: {error}");
+    let _ = writeln!(stderr, "error: {}", plain(&error.to_string()));
     error.exit()
 }
 

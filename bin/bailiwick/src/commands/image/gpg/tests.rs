@@ -4,12 +4,13 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 
-/// A program that takes the place of gpg, and counts how often it was called.
+/// A program that takes the place of gpg, and counts how often it was called. It reads what it is told: a test of `exec` in
+/// this process leaves writing to a broken pipe deadly.
 fn stand_in(script: &str) -> (tempfile::TempDir, GpgOpener) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gpg");
     let counted = format!(
-        "#!/bin/sh\necho x >>{}/calls\n{script}\n",
+        "#!/bin/sh\necho x >>{}/calls\ncat >/dev/null\n{script}\n",
         folder.path().display()
     );
     fs::write(&file, counted).unwrap();
