@@ -1,6 +1,8 @@
-//! One blob through several stages. A piece goes through all of them on one thread, so that it stays in that core's cache, and
-//! each stage takes the pieces in their order; where cores are idle, more threads bring pieces.
+//! One blob through several stages. Threads take whatever is ready: a stage takes its pieces in their order, one at a time, and
+//! which thread does it is all the same. One thread alone carries each piece to its end, while it is in that core's cache; where
+//! cores are idle, more threads help.
 
+use std::collections::VecDeque;
 use std::num::NonZero;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +23,7 @@ pub(crate) struct Run<'a> {
     pub(crate) stop: AtomicBool,
     /// Cores that nobody uses.
     idle: AtomicUsize,
-    /// Pieces that were used before. There are never more than threads.
+    /// Pieces that were used before.
     spare: Mutex<Vec<Piece>>,
 }
 
@@ -60,7 +62,7 @@ impl<'a> Run<'a> {
             .is_ok()
     }
 
-    /// Carries all that `reader` gives through `stages`, in order. Memory is bounded by two slots for each thread.
+    /// Carries all that `reader` gives through `stages`, in order. Memory is bounded: a few pieces for each thread.
     pub(crate) fn carry<'s>(
         &self,
         reader: Box<dyn BlobReader + 's>,
@@ -68,21 +70,25 @@ impl<'a> Run<'a> {
     ) -> Result<(), ImageError> {
         let line = Line {
             run: self,
-            source: Mutex::new(Source {
-                reader,
-                pieces: 0,
+            work: Mutex::new(Work {
+                reader: Some(reader),
                 ended: false,
+                read: 0,
+                seats: stages.into_iter().map(Seat::new).collect(),
+                under_way: 0,
+                threads: 0,
+                broken: false,
+                failure: None,
             }),
-            stages: stages.into_iter().map(Gate::new).collect(),
-            broken: AtomicBool::new(false),
-            failure: Mutex::default(),
+            changed: Condvar::new(),
         };
+        let stages = held(&line.work).seats.len();
         let line = &line;
         thread::scope(|scope| {
             let mut helpers = Vec::new();
             line.carry(&mut |pieces| {
                 // Small blobs don't pay for threads, and more threads than stages only wait for each other.
-                if pieces < SMALL || helpers.len() >= line.stages.len() {
+                if pieces < SMALL || helpers.len() >= stages {
                     return;
                 }
                 let Some(core) = self.core() else { return };
@@ -171,142 +177,197 @@ impl Deref for Piece {
 /// A blob on its way.
 struct Line<'r, 's> {
     run: &'r Run<'r>,
-    source: Mutex<Source<'s>>,
-    stages: Vec<Gate<'s>>,
-    /// Set with the failure: pieces that wait for one before them would wait for ever.
-    broken: AtomicBool,
-    failure: Mutex<Option<ImageError>>,
+    work: Mutex<Work<'s>>,
+    changed: Condvar,
 }
 
-struct Source<'s> {
-    reader: Box<dyn BlobReader + 's>,
-    pieces: u64,
+struct Work<'s> {
+    /// Not there while somebody reads.
+    reader: Option<Box<dyn BlobReader + 's>>,
     ended: bool,
+    /// Pieces that were read.
+    read: u64,
+    seats: Vec<Seat<'s>>,
+    /// Pieces that did not come through yet.
+    under_way: usize,
+    threads: usize,
+    broken: bool,
+    failure: Option<ImageError>,
 }
 
-/// A stage, which only the next piece may enter.
-struct Gate<'s> {
-    inside: Mutex<Inside<'s>>,
-    moved: Condvar,
+/// A stage and the pieces that wait for it, in order.
+struct Seat<'s> {
+    /// Not there while somebody works on a piece.
+    stage: Option<Stage<'s>>,
+    waiting: VecDeque<Piece>,
 }
 
-struct Inside<'s> {
-    stage: Stage<'s>,
-    next: u64,
+/// What a thread can do now.
+enum Next<'s> {
+    Read(Box<dyn BlobReader + 's>),
+    Stage(usize, Stage<'s>, Piece),
+    Wait,
+    End,
 }
 
-impl<'s> Gate<'s> {
+impl<'s> Seat<'s> {
     fn new(stage: Stage<'s>) -> Self {
         Self {
-            inside: Mutex::new(Inside { stage, next: 0 }),
-            moved: Condvar::new(),
+            stage: Some(stage),
+            waiting: VecDeque::new(),
         }
     }
 }
 
-impl Line<'_, '_> {
-    /// Brings pieces until there are no more or something failed, which [`Self::verdict`] tells. `before` is told how many
+impl<'s> Work<'s> {
+    /// The longest queue first: its stage is the slowest, and must never pause. Of equals the last, which ends pieces sooner.
+    fn next(&mut self) -> Next<'s> {
+        if self.broken {
+            return Next::End;
+        }
+        let ready = self.seats.iter_mut().enumerate();
+        let ready = ready.filter(|(_, seat)| seat.stage.is_some() && !seat.waiting.is_empty());
+        if let Some((index, seat)) = ready.max_by_key(|(index, seat)| (seat.waiting.len(), *index))
+            && let Some(piece) = seat.waiting.pop_front()
+            && let Some(stage) = seat.stage.take()
+        {
+            return Next::Stage(index, stage, piece);
+        }
+        if self.ended {
+            return match self.under_way {
+                0 => Next::End,
+                _ => Next::Wait,
+            };
+        }
+        if self.under_way >= self.threads * PIECES_EACH {
+            return Next::Wait;
+        }
+        match self.reader.take() {
+            Some(reader) => {
+                self.under_way += 1;
+                Next::Read(reader)
+            }
+            None => Next::Wait,
+        }
+    }
+
+    /// The piece goes to the stage with this number; gives it back when there is none.
+    fn pass(&mut self, index: usize, piece: Piece) -> Option<Piece> {
+        match self.seats.get_mut(index).filter(|_| !piece.is_empty()) {
+            Some(seat) => {
+                seat.waiting.push_back(piece);
+                None
+            }
+            None => {
+                self.under_way -= 1;
+                Some(piece)
+            }
+        }
+    }
+
+    /// The first reason that is one of its own stays: who was interrupted only says so.
+    fn fail(&mut self, why: ImageError) {
+        if matches!(self.failure, None | Some(ImageError::Interrupted)) {
+            self.failure = Some(why);
+        }
+        self.broken = true;
+    }
+}
+
+impl<'s> Line<'_, 's> {
+    /// Works until everything came through or something failed, which [`Self::verdict`] tells. `before` is told how many
     /// pieces were read whenever there may be more.
     fn carry(&self, before: &mut dyn FnMut(u64)) {
         // Even if this thread panics nobody waits for the piece that it holds.
         let _watch = Watch(self);
-        let mut piece = self.run.piece();
+        let mut work = held(&self.work);
+        work.threads += 1;
         loop {
-            match self.read(&mut piece) {
-                Ok(Read::Piece { number, more }) => {
-                    if more {
-                        before(number + 1);
-                    }
-                    if let Err(why) = self.pass(number, &mut piece) {
-                        return self.fail(why);
-                    }
-                    if !more {
-                        break;
+            match work.next() {
+                Next::End => break,
+                Next::Wait => {
+                    work = self
+                        .changed
+                        .wait(work)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+                Next::Read(reader) => {
+                    drop(work);
+                    let read = self.read(reader);
+                    if let Some(pieces) = read {
+                        before(pieces);
                     }
                 }
-                Ok(Read::End) => break,
-                Err(why) => return self.fail(why),
+                Next::Stage(index, stage, piece) => {
+                    drop(work);
+                    self.stage(index, stage, piece);
+                }
             }
+            self.changed.notify_one();
+            work = held(&self.work);
         }
-        held(&self.run.spare).push(piece);
+        drop(work);
+        self.changed.notify_all();
     }
 
-    fn read(&self, piece: &mut Piece) -> Result<Read, ImageError> {
-        let mut source = self.source.lock().map_err(|_| ImageError::Interrupted)?;
-        if source.ended {
-            return Ok(Read::End);
+    /// Reads a piece; tells how many there were if there may be more.
+    fn read(&self, mut reader: Box<dyn BlobReader + 's>) -> Option<u64> {
+        let mut piece = self.run.piece();
+        let read = self.fill(&mut *reader, &mut piece);
+        let mut work = held(&self.work);
+        work.reader = Some(reader);
+        match read {
+            Ok(ended) => {
+                work.ended = ended;
+                work.read += 1;
+            }
+            Err(why) => {
+                work.fail(why);
+                return None;
+            }
         }
-        if self.run.stop.load(Ordering::Relaxed) || self.broken.load(Ordering::Relaxed) {
+        let more = (!work.ended).then_some(work.read);
+        self.recycle(work.pass(0, piece));
+        more
+    }
+
+    fn fill(&self, reader: &mut dyn BlobReader, piece: &mut Piece) -> Result<bool, ImageError> {
+        if self.run.stop.load(Ordering::Relaxed) {
             return Err(ImageError::Interrupted);
         }
         if self.run.progress.cancelled() {
             return Err(ImageError::Cancelled);
         }
-        source.ended = piece.fill(&mut *source.reader)?;
+        let ended = piece.fill(reader)?;
         self.run.progress.advanced(piece.len() as u64);
-        if piece.is_empty() {
-            return Ok(Read::End);
-        }
-        let number = source.pieces;
-        source.pieces += 1;
-        Ok(Read::Piece {
-            number,
-            more: !source.ended,
-        })
+        Ok(ended)
     }
 
-    fn pass(&self, number: u64, piece: &mut Piece) -> Result<(), ImageError> {
-        for gate in &self.stages {
-            let mut inside = gate.inside.lock().map_err(|_| ImageError::Interrupted)?;
-            while inside.next != number {
-                if self.broken.load(Ordering::Relaxed) {
-                    return Err(ImageError::Interrupted);
-                }
-                inside = gate
-                    .moved
-                    .wait(inside)
-                    .map_err(|_| ImageError::Interrupted)?;
-            }
-            (inside.stage)(piece)?;
-            inside.next += 1;
-            drop(inside);
-            gate.moved.notify_all();
+    fn stage(&self, index: usize, mut stage: Stage<'s>, mut piece: Piece) {
+        let done = stage(&mut piece);
+        let mut work = held(&self.work);
+        if let Some(seat) = work.seats.get_mut(index) {
+            seat.stage = Some(stage);
         }
-        Ok(())
+        match done {
+            Ok(()) => self.recycle(work.pass(index + 1, piece)),
+            Err(why) => work.fail(why),
+        }
     }
 
-    /// The first reason that is one of its own stays: who was interrupted only says so.
-    fn fail(&self, why: ImageError) {
-        let mut failure = held(&self.failure);
-        if matches!(*failure, None | Some(ImageError::Interrupted)) {
-            *failure = Some(why);
-        }
-        drop(failure);
-        self.give_up();
-    }
-
-    fn give_up(&self) {
-        self.broken.store(true, Ordering::Relaxed);
-        for gate in &self.stages {
-            // Who holds the lock has either not looked at `broken` yet, or waits already and is woken.
-            drop(held(&gate.inside));
-            gate.moved.notify_all();
-        }
+    fn recycle(&self, piece: Option<Piece>) {
+        held(&self.run.spare).extend(piece);
     }
 
     fn verdict(&self) -> Result<(), ImageError> {
-        match held(&self.failure).take() {
+        let mut work = held(&self.work);
+        match work.failure.take() {
             Some(why) => Err(why),
-            None if self.broken.load(Ordering::Relaxed) => Err(ImageError::Interrupted),
+            None if work.broken => Err(ImageError::Interrupted),
             None => Ok(()),
         }
     }
-}
-
-/// What a look at the source gave.
-enum Read {
-    Piece { number: u64, more: bool },
-    End,
 }
 
 /// Breaks the line when the thread that has it panics.
@@ -315,7 +376,8 @@ struct Watch<'l, 'r, 's>(&'l Line<'r, 's>);
 impl Drop for Watch<'_, '_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.give_up();
+            held(&self.0.work).broken = true;
+            self.0.changed.notify_all();
         }
     }
 }
@@ -324,12 +386,14 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Measured from 64 KiB to 1 MiB: see docs/why/image-speed.md.
+/// With its room for the other form it fits a core's own cache: see docs/why/image-speed.md.
 const PIECE: usize = 256 * 1024;
 /// So many pieces go on one thread: 1 MiB.
 const SMALL: u64 = 4;
-/// Bounds the memory for pieces to 4 MiB on the largest machines.
+/// Bounds the memory for pieces to 16 MiB on the largest machines.
 const MOST_THREADS: usize = 8;
+/// Pieces under way for each thread: some wait for the slowest stage, so that it never waits.
+const PIECES_EACH: usize = 4;
 
 #[cfg(test)]
 mod tests;
