@@ -157,6 +157,8 @@ fn decrypt(args: &ContainerdDecoderArgs) -> Result<(), Box<Refused>> {
     };
     let mut plaintext = unbuffered_stdout().map_err(of_layer)?;
     let mut ciphertext = io::stdin().lock();
+    widen(&ciphertext);
+    widen(&plaintext);
     let decoded = decode(
         &payload,
         &sources,
@@ -191,6 +193,12 @@ fn unbuffered_stdout() -> Result<std::fs::File, Refusal> {
         .map_err(Refusal::Write)
 }
 
+/// Lets a pipe hold a mebibyte: with the usual 64 KiB both sides wake each other for every little piece. Where it is no pipe, or
+/// the user has had his share of such pipes, it stays as it is.
+fn widen(pipe: impl std::os::fd::AsFd) {
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
+}
+
 fn refuse(refusal: &Refused) -> ExitCode {
     let _ = writeln!(io::stderr(), "{}", refusal.explain());
     let held = Command::new("/proc/self/exe")
@@ -210,4 +218,5 @@ fn refuse(refusal: &Refused) -> ExitCode {
 const DEFAULT_SOCKET: &str = "/run/bailiwick/keys.sock";
 /// Where ocicrypt's users name their key providers.
 const PROVIDERS: &str = "OCICRYPT_KEYPROVIDER_CONFIG";
+const PIPE: usize = 1024 * 1024;
 const HOLD: Duration = Duration::from_millis(200);

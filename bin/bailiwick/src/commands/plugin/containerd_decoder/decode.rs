@@ -195,7 +195,7 @@ fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, Refusal> {
 }
 
 /// At least this much is held back.
-pub(super) const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests;

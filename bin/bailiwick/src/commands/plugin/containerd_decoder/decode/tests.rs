@@ -159,7 +159,7 @@ fn seal(length: usize, to: To) -> Sealed {
 fn spool() -> Unbound {
     Unbound::VerifyFirst(Spool {
         memory: 64 * 1024,
-        disk: 1024 * 1024,
+        disk: 8 * PIECE as u64,
         folder: std::env::temp_dir(),
     })
 }
