@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::PublicEncryptingKey;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
     KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -46,7 +47,13 @@ impl VerifyingKey {
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
             }
             (_, Some(point)) if point.len() == 32 => ParsedPublicKey::new(&ED25519, point),
-            _ if spki.get(4..4 + RSA_ALGORITHM.len()) == Some(&RSA_ALGORITHM) => {
+            _ if is_rsa(spki) => {
+                // The parser below lets short keys through, and only then no signature verifies.
+                let long = PublicEncryptingKey::from_der(spki)
+                    .is_ok_and(|key| key.key_size_bits() >= MIN_RSA_BITS);
+                if !long {
+                    return Err(KeyFileError::Rejected);
+                }
                 ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, spki)
             }
             _ => return Err(KeyFileError::UnknownKey),
@@ -198,8 +205,14 @@ pub(crate) const P256_PREFIX: [u8; 26] = [
 pub(crate) const EDWARDS_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
-/// The algorithm in a `SubjectPublicKeyInfo` of an RSA key (RFC 8017). It follows the outer header, which has four bytes
-/// for every key of 1024 bits or more.
+/// A key of 1024 bits has a header of three bytes, longer ones of four.
+fn is_rsa(spki: &[u8]) -> bool {
+    let mut headers = [3, 4].iter().filter_map(|header| spki.get(*header..));
+    headers.any(|rest| rest.starts_with(&RSA_ALGORITHM))
+}
+
+const MIN_RSA_BITS: usize = 2048;
+/// The algorithm in a `SubjectPublicKeyInfo` of an RSA key (RFC 8017). It follows the outer header.
 const RSA_ALGORITHM: [u8; 15] = [
     0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];

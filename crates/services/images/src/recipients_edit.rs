@@ -51,6 +51,9 @@ pub struct RecipientsEdited {
     pub added: usize,
     /// Packets, or recipients inside a packet, that were removed.
     pub removed: usize,
+    /// Layers that whoever came can open and that were bound to nothing: whoever calls should say so, since another's
+    /// layer may have been put there to get its key.
+    pub unbound: usize,
 }
 
 /// Changes the recipients of the image in `source`, whose blobs must lie in `target` already: both are one place.
@@ -75,6 +78,7 @@ pub fn edit_recipients(
         unnamed: vec![0; edit.remove.len()],
         layers: 0,
         added: 0,
+        unbound: 0,
     };
     let tree = Tree::of(source, &[])?;
     // Nothing at all is written before all of it is known to work.
@@ -103,6 +107,7 @@ pub fn edit_recipients(
         layers: editing.layers,
         added: editing.added,
         removed: editing.removed.iter().sum(),
+        unbound: editing.unbound,
     })
 }
 
@@ -116,6 +121,7 @@ struct Editing<'a> {
     unnamed: Vec<usize>,
     layers: usize,
     added: usize,
+    unbound: usize,
 }
 
 impl Editing<'_> {
@@ -177,12 +183,14 @@ impl Editing<'_> {
     }
 
     /// The packets for those who come, for each layer; the bindings stay true, since all that they name stays.
-    fn new_packets(&self, manifest: &Manifest) -> Result<Vec<Vec<KeyPacket>>, ImageError> {
+    fn new_packets(&mut self, manifest: &Manifest) -> Result<Vec<Vec<KeyPacket>>, ImageError> {
         if self.wrappers.is_empty() {
             return Ok(vec![Vec::new(); manifest.layers.len()]);
         }
         let config = Config::fetch(self.source, manifest)?;
         let opened = open_all(manifest, &config, &self.edit.openers, Unbound::Accept)?;
+        let loose = opened.iter().flatten().filter(|opened| !opened.is_bound());
+        self.unbound += loose.count();
         let keys: Vec<_> = opened
             .iter()
             .enumerate()

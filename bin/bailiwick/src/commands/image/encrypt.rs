@@ -58,6 +58,9 @@ struct Done {
     layers: usize,
     kept: usize,
     readable_layers: usize,
+    /// Documents beside the image that everybody can read; not looked for when nothing is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readable_documents: Option<usize>,
     dry_run: bool,
 }
 
@@ -82,7 +85,15 @@ pub(super) fn run(args: &EncryptArgs) -> anyhow::Result<()> {
     let from = open_source(&args.source, &registries)?;
     if args.dry_run {
         let shown = preview_encrypt(from.as_ref(), &recipients, &options)?;
-        return answer(args, None, shown.layers, shown.kept, shown.readable_layers);
+        let done = Done {
+            digest: None,
+            layers: shown.layers,
+            kept: shown.kept,
+            readable_layers: shown.readable_layers,
+            readable_documents: None,
+            dry_run: true,
+        };
+        return answer(args, &done);
     }
     let to = open_target_from(&args.source, &args.target, &registries)?;
     let bar = progress("encrypting");
@@ -104,43 +115,39 @@ pub(super) fn run(args: &EncryptArgs) -> anyhow::Result<()> {
     if readable_documents > 0 {
         eprintln!("warning: {readable_documents} documents beside the image stay readable");
     }
-    answer(args, Some(digest), count, kept, readable_layers)
+    let done = Done {
+        digest: Some(digest),
+        layers: count,
+        kept,
+        readable_layers,
+        readable_documents: Some(readable_documents),
+        dry_run: false,
+    };
+    answer(args, &done)
 }
 
-fn answer(
-    args: &EncryptArgs,
-    digest: Option<Digest>,
-    count: usize,
-    kept: usize,
-    readable_layers: usize,
-) -> anyhow::Result<()> {
+fn answer(args: &EncryptArgs, done: &Done) -> anyhow::Result<()> {
+    let kept = done.kept;
     if kept > 0 {
         eprintln!(
             "{} of these encrypted before, with new recipients",
             layers(kept)
         );
     }
-    if readable_layers > 0 {
+    if done.readable_layers > 0 {
         eprintln!(
             "warning: not chosen, and readable for everybody: {}",
-            layers(readable_layers)
+            layers(done.readable_layers)
         );
     }
-    if count > kept && is_one_place(&args.source, &args.target) {
+    if done.layers > kept && is_one_place(&args.source, &args.target) {
         eprintln!(
             "warning: the plain layers stay in `{}`, for everybody who can read it: encrypt into another place, or delete \
              the plain image there",
             args.source
         );
     }
-    let done = Done {
-        digest,
-        layers: count,
-        kept,
-        readable_layers,
-        dry_run: args.dry_run,
-    };
-    args.output.print(&done, |done| match done.digest {
+    args.output.print(done, |done| match done.digest {
         Some(digest) => format!("{digest}\n"),
         None => format!("would encrypt {}\n", layers(done.layers)),
     })

@@ -128,6 +128,15 @@ fn edit(image: &Reference, who: Vec<Selector>, change: &ChangeArgs) -> anyhow::R
     let done = edit_recipients(from.as_ref(), to.as_ref(), &wanted, plan)?;
     let edited = Edited::of(&done, plan);
     change.output.print(&edited, edited_text)?;
+    if done.unbound > 0 {
+        eprintln!(
+            "warning: not bound to this image: {}",
+            super::layers(done.unbound)
+        );
+        eprintln!(
+            "hint: only who encrypted them knows that they belong together; whoever is added can open them"
+        );
+    }
     if done.removed > 0 && plan == Plan::Do {
         eprintln!("warning: whoever was removed may have kept the key of each layer");
         eprintln!(

@@ -58,6 +58,7 @@ pub(super) fn client(rule: &Rule, options: &Options) -> Result<Client, RegistryE
         .user_agent(concat!("bailiwick/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .read_timeout(options.patience.silence)
+        .referer(false)
         .redirect(Policy::custom(move |attempt| follow(&rule, attempt)));
     for path in &options.authorities {
         let pem = fs::read(path).map_err(RegistryError::disk(path, "read"))?;

@@ -113,6 +113,7 @@ fn keys_of_other_kinds_are_refused() {
     for (name, kind, option) in [
         ("p384", "EC", "ec_paramgen_curve:P-384"),
         ("short", "RSA", "rsa_keygen_bits:1024"),
+        ("shorter-than-counts", "RSA", "rsa_keygen_bits:2040"),
     ] {
         let (private, public) = (format!("{name}.pem"), format!("{name}.pub"));
         assert!(judge.run(&[

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use images::{
-    BlobId, DecryptOptions, ImageError, Kind, RekeyOptions, Silent, Unbound, UnknownPacking,
-    UnpackedLimit, rekey,
+    BlobId, DecryptOptions, ImageError, Kind, Plan, RecipientsEdit, RekeyOptions, Silent, Unbound,
+    UnknownPacking, UnpackedLimit, edit_recipients, rekey,
 };
 use jose::jwe::EncryptionKey;
 use jose::key_file::parse_public;
@@ -182,4 +182,21 @@ fn an_unknown_packing_needs_to_be_waived() {
         ..DecryptOptions::default()
     };
     person.decrypts_with(&memory, waived).0.unwrap();
+}
+
+/// Another's layer may have been put there so that somebody new gets its key.
+#[test]
+fn whoever_is_added_to_them_is_told() {
+    let (ann, bob) = (Person::new(), Person::new());
+    let (recipients, opener) = (bob.recipients(), ann.opener());
+    let add = |memory: &Memory| {
+        let edit = RecipientsEdit {
+            add: Some(&recipients),
+            openers: vec![&opener],
+            ..RecipientsEdit::default()
+        };
+        edit_recipients(memory, memory, &edit, Plan::Do).unwrap()
+    };
+    assert_eq!(add(&peers_image(&ann, &[0, 2])).unbound, 2);
+    assert_eq!(add(&ann.encrypts(&image("a"))).unbound, 0);
 }
