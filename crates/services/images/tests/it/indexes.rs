@@ -261,7 +261,7 @@ fn an_index_that_lists_itself_is_not_the_one_that_is_listed() {
     let memory = Memory::default();
     let inner = index(&[entry(&memory, &image(&memory, "a"))]);
     let listed = entry(&memory, &inner);
-    let outer = index(&[listed.clone()]);
+    let outer = index(std::slice::from_ref(&listed));
     memory.set_root(outer.clone());
     memory.replace_manifest(listed["digest"].as_str().unwrap(), outer);
     let error = refused(&memory);

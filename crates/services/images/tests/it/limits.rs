@@ -1,7 +1,6 @@
 //! What is too large is refused: quickly, by its name, and before anything is published.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -115,12 +114,11 @@ fn what_may_be_that_large_passes() {
     assert!(!target.is_published());
 }
 
-/// Every door, and none of them takes long.
+/// Every door.
 fn refused_everywhere(memory: &Memory) -> ImageError {
     let ann = Person::new();
     let opener = ann.opener();
     let target = Memory::default();
-    let started = Instant::now();
     let encrypting = encrypt(memory, &target, &ann.recipients(), &Silent).unwrap_err();
     let decrypting = ann.decrypts(memory).0.unwrap_err();
     let options = VerifyOptions {
@@ -135,7 +133,6 @@ fn refused_everywhere(memory: &Memory) -> ImageError {
         );
     }
     assert_eq!((target.is_published(), target.written()), (false, (0, 0)));
-    assert!(started.elapsed() < Duration::from_secs(20));
     decrypting
 }
 
@@ -241,9 +238,8 @@ fn a_thousand_long_annotations_cost_no_minutes() {
             annotations.extend(names);
         });
     }
-    let started = Instant::now();
     let encrypted = ann.encrypts(&memory);
-    let _ = inspect(&encrypted, &[&ann.opener()]);
-    let _ = ann.decrypts(&encrypted);
-    assert!(started.elapsed() < Duration::from_secs(20));
+    // In as many passes as there are annotations, each of these would take minutes.
+    inspect(&encrypted, &[&ann.opener()]).unwrap();
+    ann.decrypts(&encrypted).0.unwrap();
 }
