@@ -40,6 +40,7 @@ async fn a_layer_that_was_moved_or_swapped_does_not_open() {
         assert!(!listed(&stage, "images").contains(&reference));
         // While it lies there, it stands in the way of the right image, too: a node opens for nobody in doubt.
         until("the runtime's collection of garbage", PATIENCE, || {
+            collect_garbage(&stage);
             (!listed(&stage, "content").contains(&manifest)).then_some(())
         })
         .unwrap();
@@ -121,6 +122,17 @@ fn listed(stage: &Stage, kind: &str) -> String {
         .containerd
         .ctr(["--namespace", "k8s.io", kind, "list", "--quiet"])
         .unwrap()
+}
+
+/// The runtime collects by itself only after a hundred changes.
+fn collect_garbage(stage: &Stage) {
+    let ctr = |words: [&str; 2], more: [&str; 1]| {
+        let words = ["--namespace", "k8s.io", "leases"].into_iter().chain(words);
+        let done = stage.dal05.containerd.ctr(words.chain(more));
+        done.unwrap()
+    };
+    ctr(["create", "--id"], ["collect"]);
+    ctr(["delete", "--sync"], ["collect"]);
 }
 
 /// The right layers below a command of the forger's.
