@@ -28,7 +28,7 @@ mod sent {
 
     use super::refusal::Refusal;
 
-    type Secret = zeroize::Zeroizing<Vec<u8>>;
+    pub type Secret = zeroize::Zeroizing<Vec<u8>>;
 
     /// What came along with the layer. The decoder sorts it; here it is only kept.
     #[derive(Debug)]
