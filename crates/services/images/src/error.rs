@@ -121,6 +121,14 @@ pub enum ImageError {
         /// What the format says.
         source: MediaTypeError,
     },
+    /// Fault: whoever wrote the manifest; no layer is encrypted in the way that its type says.
+    #[error("layer {index} has a media type that no encrypted layer has")]
+    EncryptedType {
+        /// The layer, 0 at the bottom.
+        index: usize,
+        /// What the format says.
+        source: MediaTypeError,
+    },
     /// Fault: the caller; the layer that was meant would stay readable.
     #[error("there is no layer {number} among {count}")]
     NoSuchLayer {
@@ -308,6 +316,7 @@ impl ImageError {
             | Self::WrongDigest { .. }
             | Self::DiffIdCount { .. }
             | Self::Annotations { .. }
+            | Self::EncryptedType { .. }
             | Self::NotEncrypted
             | Self::Open { .. }
             | Self::Cipher { .. }

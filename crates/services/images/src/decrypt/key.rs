@@ -90,7 +90,7 @@ impl OpenedLayer {
         let (private, public) = open_layer_key(&index.to_string(), &annotations, openers)
             .map_err(|error| not_opened(index, error))?;
         let plain_type = media_type::plain(&layer.media_type)
-            .map_err(|source| ImageError::MediaType { index, source })?;
+            .map_err(|source| ImageError::EncryptedType { index, source })?;
         Ok(Self {
             private,
             public,

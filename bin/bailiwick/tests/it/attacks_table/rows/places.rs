@@ -182,6 +182,18 @@ fn relabelled() -> Vec<Attack> {
             Some(0),
             "application/x-thief+encrypted".to_owned(),
         ),
+        typed(
+            "an encrypted layer called encrypted twice",
+            (
+                &[
+                    "a media type that no encrypted layer has",
+                    "bound to mediaType",
+                ],
+                "the form of media types",
+            ),
+            Some(0),
+            format!("{TAR}+encrypted+encrypted"),
+        ),
         on_bound(
             "a manifest that is an index, too",
             (
