@@ -1,7 +1,7 @@
 //! A database that somebody edited by hand. Where the edit would bring something into force, the next start refuses; where
 //! it would turn a waiting change into another one, no signature counts for it any more.
 
-use estate::{ChangeId, Digest, PolicyVersion};
+use estate::{ChangeId, Digest, NotApproved, PolicyVersion};
 use ledger::Actor;
 use server::{
     StartError,
@@ -184,6 +184,38 @@ async fn a_waiting_change_that_was_edited_takes_no_signature() {
     assert_eq!(house.server.world().version(), PolicyVersion(3));
     house.approve(CHEN, &pending).await.unwrap();
     assert_eq!(house.server.world().version(), PolicyVersion(4));
+}
+
+/// Its owner keeps data in two places with the same founders and signed there; the administrator brings record and signature here.
+#[tokio::test]
+async fn what_was_signed_for_another_ledger_counts_here_for_nothing() {
+    let (house, pending) = house().await;
+    let number = pending.record.number;
+    let mut there = pending.record.clone();
+    there.ledger = "elsewhere.lab/ledger/hospital".to_owned();
+    let (text, hash) = (serde_json::to_string(&there).unwrap(), there.hash());
+    assert_ne!(hash, pending.hash);
+    let armored = house.sign(CHEN, hash);
+    let approve = || {
+        house
+            .server
+            .approve_change(number, &armored, Actor::LocalRoot)
+    };
+    assert!(matches!(
+        approve().await.map(drop),
+        Err(GovernError::NotApproved(NotApproved::Signature { .. }))
+    ));
+    house
+        .edit(&format!(
+            "UPDATE change SET record = '{text}', hash = '{hash}' WHERE number = {number}"
+        ))
+        .await;
+    let refused = format!("{:?}", approve().await.map(drop).unwrap_err());
+    assert!(
+        refused.contains("is not the one that the log says was submitted"),
+        "{refused}"
+    );
+    assert_eq!(house.server.world().version(), PolicyVersion(3));
 }
 
 #[tokio::test]
