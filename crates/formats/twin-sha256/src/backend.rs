@@ -51,4 +51,18 @@ impl Backend {
             Self::Sha2(instructions) => instructions.compress(states, blocks),
         }
     }
+
+    /// Takes blocks of two messages, each into its own states, as many as there are of each.
+    pub(crate) fn compress_both<const N: usize, const M: usize>(
+        self,
+        one: (&mut [State; N], &[Block]),
+        other: (&mut [State; M], &[Block]),
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::ShaNi(instructions) = self {
+            return instructions.compress_both(one, other);
+        }
+        self.compress(one.0, one.1);
+        self.compress(other.0, other.1);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::slice;
 
+use zeroize::Zeroize;
+
 use crate::{BLOCK, Block};
 
 /// What is left over from the pieces so far, and how long they were.
@@ -24,32 +26,45 @@ impl Pending {
 
     /// Hands on every block that is whole now; those of `bytes` are not copied.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut compress: impl FnMut(&[Block])) {
-        self.total = self.total.wrapping_add(bytes.len() as u64);
-        let mut bytes = bytes;
-        if self.filled > 0 {
-            let (head, rest) = bytes.split_at(bytes.len().min(BLOCK - self.filled));
-            self.keep(head);
-            if self.filled < BLOCK {
-                return;
-            }
-            compress(slice::from_ref(&self.block));
-            self.filled = 0;
-            bytes = rest;
-        }
-        let (blocks, rest) = bytes.as_chunks();
+        let (blocks, rest) = self.begin(bytes, &mut compress);
         if !blocks.is_empty() {
             compress(blocks);
         }
         self.keep(rest);
     }
 
+    /// Hands on the block that was begun, if it is whole now. What it gives is the caller's to finish: the whole blocks that
+    /// follow, to compress, and then the rest, for [`keep`](Self::keep).
+    pub(crate) fn begin<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        compress: impl FnOnce(&[Block]),
+    ) -> (&'b [Block], &'b [u8]) {
+        self.total = self.total.wrapping_add(bytes.len() as u64);
+        if self.filled == 0 {
+            return bytes.as_chunks();
+        }
+        let (head, rest) = bytes.split_at(bytes.len().min(BLOCK - self.filled));
+        self.keep(head);
+        if self.filled == BLOCK {
+            compress(slice::from_ref(&self.block));
+            self.filled = 0;
+        }
+        rest.as_chunks()
+    }
+
     /// `bytes` fit into what is left of the block.
-    fn keep(&mut self, bytes: &[u8]) {
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
         let free = self.block.iter_mut().skip(self.filled);
         for (to, from) in free.zip(bytes) {
             *to = *from;
         }
         self.filled += bytes.len();
+    }
+
+    /// What was kept may be of a key or of a plain layer.
+    pub(crate) fn erase(&mut self) {
+        self.block.zeroize();
     }
 
     /// The last one or two blocks (FIPS 180-4, 5.1.1), when `before` bytes came before the first piece.
@@ -69,7 +84,7 @@ impl Pending {
     }
 }
 
-/// Padded blocks.
+/// Padded blocks, which hold the message's last bytes.
 pub(crate) struct Ending {
     bytes: [u8; 2 * BLOCK],
     count: usize,
@@ -79,6 +94,12 @@ impl Ending {
     pub(crate) fn blocks(&self) -> &[Block] {
         let (blocks, _) = self.bytes.as_chunks();
         blocks.get(..self.count).unwrap_or(blocks)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
     }
 }
 

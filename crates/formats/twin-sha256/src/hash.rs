@@ -35,6 +35,29 @@ impl<const N: usize> Running<N> {
         pending.feed(bytes, |blocks| backend.compress(states, blocks));
     }
 
+    /// Takes a piece while `other` takes one of its own. Blocks that were begun are ended first, each alone; so both may be in
+    /// the middle of one, each in another place.
+    pub(crate) fn update_beside<const M: usize>(
+        &mut self,
+        bytes: &[u8],
+        other: &mut Running<M>,
+        others: &[u8],
+    ) {
+        let Self {
+            states,
+            pending,
+            backend,
+        } = self;
+        let other_states = &mut other.states;
+        let (blocks, rest) = pending.begin(bytes, |block| backend.compress(states, block));
+        let (other_blocks, other_rest) = other
+            .pending
+            .begin(others, |block| backend.compress(other_states, block));
+        backend.compress_both((states, blocks), (other_states, other_blocks));
+        pending.keep(rest);
+        other.pending.keep(other_rest);
+    }
+
     /// `before` is how many bytes each state took before the first that all of them saw. Padding holds the length, so
     /// the last blocks differ and each state ends alone.
     pub(crate) fn finish(&self, before: [u64; N]) -> [State; N] {
@@ -46,9 +69,12 @@ impl<const N: usize> Running<N> {
         }
         ended
     }
+}
 
-    pub(crate) fn erase(&mut self) {
+impl<const N: usize> Drop for Running<N> {
+    fn drop(&mut self) {
         self.states.zeroize();
+        self.pending.erase();
     }
 }
 

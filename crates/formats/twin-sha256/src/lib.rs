@@ -60,6 +60,14 @@ impl TwinSha256 {
         self.running.update(bytes);
     }
 
+    /// Takes the next piece while `other`, the digest of another message, takes `others`. Where the processor has SHA
+    /// instructions this takes little longer than one of them. The pieces may be of any lengths; what is left of the longer
+    /// one is taken alone.
+    pub fn update_beside(&mut self, bytes: &[u8], other: &mut Sha256, others: &[u8]) {
+        self.running
+            .update_beside(bytes, &mut other.running, others);
+    }
+
     /// Ends both.
     #[must_use]
     pub fn finish(self) -> Twin {
@@ -75,7 +83,6 @@ impl TwinSha256 {
 
 impl Drop for TwinSha256 {
     fn drop(&mut self) {
-        self.running.erase();
         self.outer.zeroize();
     }
 }

@@ -20,6 +20,20 @@ fn plain(backend: Backend, pieces: &[&[u8]]) -> [u8; 32] {
     hash.finish()
 }
 
+/// Both with another message beside them, whose pieces go with the pieces of this one as far as there are any.
+fn beside(backend: Backend, pieces: &[&[u8]], others: &[&[u8]]) -> ([u8; 32], [u8; 32], [u8; 32]) {
+    let (mut twin, mut plain) = (TwinSha256::on(backend, KEY), Sha256::on(backend));
+    for number in 0..pieces.len().max(others.len()) {
+        twin.update_beside(
+            pieces.get(number).copied().unwrap_or_default(),
+            &mut plain,
+            others.get(number).copied().unwrap_or_default(),
+        );
+    }
+    let Twin { digest, mac } = twin.finish();
+    (digest, mac, plain.finish())
+}
+
 fn reference(key: &[u8], bytes: &[u8]) -> ([u8; 32], [u8; 32]) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     (
@@ -92,6 +106,26 @@ fn every_split_of_small_messages_agrees() {
                     expected.0,
                     "{name}, {len}, {split}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn another_message_beside_changes_neither() {
+    let (all, other) = (bytes(700), bytes(1400).split_off(700));
+    for (name, backend) in Backend::all() {
+        for len in (0..=all.len()).step_by(7) {
+            for other_len in (0..=other.len()).step_by(9) {
+                let (message, other) = (&all[..len], &other[..other_len]);
+                // Both begin in the middle of blocks, each in another place.
+                let (split, other_split) = (len / 3, other_len / 2);
+                let pieces = [&message[..split], &message[split..]];
+                let others = [&other[..other_split], &other[other_split..]];
+                let (digest, mac) = reference(KEY, message);
+                let expected = (digest, mac, reference(KEY, other).0);
+                let found = beside(backend, &pieces, &others);
+                assert_eq!(found, expected, "{name}, {len}, {other_len}");
             }
         }
     }
@@ -219,6 +253,19 @@ fn the_macs_of_rfc_4231_come_out() {
     }
 }
 
+/// The message in pieces of these lengths, and what is left.
+fn cut<'m>(message: &'m [u8], cuts: &[usize]) -> Vec<&'m [u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = message;
+    for cut in cuts {
+        let (piece, after) = rest.split_at((*cut).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -228,18 +275,26 @@ proptest! {
         key in prop::collection::vec(any::<u8>(), 0..150),
         cuts in prop::collection::vec(0..20_000_usize, 0..12),
     ) {
-        let mut pieces = Vec::new();
-        let mut rest = message.as_slice();
-        for cut in cuts {
-            let (piece, after) = rest.split_at(cut.min(rest.len()));
-            pieces.push(piece);
-            rest = after;
-        }
-        pieces.push(rest);
+        let pieces = cut(&message, &cuts);
         let expected = reference(&key, &message);
         for (name, backend) in Backend::all() {
             prop_assert_eq!(twin(backend, &key, &pieces), expected, "{}", name);
             prop_assert_eq!(plain(backend, &pieces), expected.0, "{}", name);
+        }
+    }
+
+    #[test]
+    fn any_two_messages_in_any_pieces_agree_beside_each_other(
+        message in prop::collection::vec(any::<u8>(), 0..60_000),
+        other in prop::collection::vec(any::<u8>(), 0..60_000),
+        cuts in prop::collection::vec(0..20_000_usize, 0..8),
+        other_cuts in prop::collection::vec(0..20_000_usize, 0..8),
+    ) {
+        let (pieces, others) = (cut(&message, &cuts), cut(&other, &other_cuts));
+        let (digest, mac) = reference(KEY, &message);
+        let expected = (digest, mac, reference(KEY, &other).0);
+        for (name, backend) in Backend::all() {
+            prop_assert_eq!(beside(backend, &pieces, &others), expected, "{}", name);
         }
     }
 }
