@@ -29,4 +29,13 @@ impl Sha2 {
     pub(crate) fn compress<const N: usize>(self, states: &mut [State; N], blocks: &[Block]) {
         instructions::compress(self, states, blocks);
     }
+
+    /// Blocks of two messages; what is left of the longer one is taken alone.
+    pub(crate) fn compress_both<const N: usize, const M: usize>(
+        self,
+        one: (&mut [State; N], &[Block]),
+        other: (&mut [State; M], &[Block]),
+    ) {
+        instructions::compress_both(self, one, other);
+    }
 }

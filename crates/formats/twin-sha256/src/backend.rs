@@ -58,11 +58,15 @@ impl Backend {
         one: (&mut [State; N], &[Block]),
         other: (&mut [State; M], &[Block]),
     ) {
-        #[cfg(target_arch = "x86_64")]
-        if let Self::ShaNi(instructions) = self {
-            return instructions.compress_both(one, other);
+        match self {
+            Self::Portable => {
+                portable::compress(one.0, one.1);
+                portable::compress(other.0, other.1);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::ShaNi(instructions) => instructions.compress_both(one, other),
+            #[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
+            Self::Sha2(instructions) => instructions.compress_both(one, other),
         }
-        self.compress(one.0, one.1);
-        self.compress(other.0, other.1);
     }
 }

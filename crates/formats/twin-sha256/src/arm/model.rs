@@ -14,6 +14,14 @@ pub(super) fn compress<const N: usize>(_: Sha2, states: &mut [State; N], blocks:
     kernel::compress(states, blocks);
 }
 
+pub(super) fn compress_both<const N: usize, const M: usize>(
+    _: Sha2,
+    one: (&mut [State; N], &[Block]),
+    other: (&mut [State; M], &[Block]),
+) {
+    kernel::compress_both(one, other);
+}
+
 pub(super) fn load(words: &[u32; 4]) -> Vector {
     *words
 }

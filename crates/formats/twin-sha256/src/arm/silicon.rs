@@ -20,6 +20,15 @@ pub(super) fn compress<const N: usize>(_: Sha2, states: &mut [State; N], blocks:
     unsafe { kernel::compress(states, blocks) }
 }
 
+pub(super) fn compress_both<const N: usize, const M: usize>(
+    _: Sha2,
+    one: (&mut [State; N], &[Block]),
+    other: (&mut [State; M], &[Block]),
+) {
+    // SAFETY: as above; `compress_both` is compiled for the same features.
+    unsafe { kernel::compress_both(one, other) }
+}
+
 /// Four words as they lie in memory.
 #[inline]
 #[target_feature(enable = "neon,sha2")]
