@@ -39,3 +39,4 @@ pub use packet::{
     MAX_PGP_RING_LEN, PgpKeyError, PgpOpener, PgpPublicRing, PgpRecipient, PgpSecretRing,
     PgpWrapper, is_pgp_key_file,
 };
+pub use twin_sha256::Sha256;

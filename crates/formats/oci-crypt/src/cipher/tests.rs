@@ -165,4 +165,31 @@ proptest! {
         ciphertext.chunks(1000).for_each(|piece| verifier.update(piece));
         prop_assert!(verifier.finish().is_ok());
     }
+
+    #[test]
+    fn the_digest_beside_changes_nothing_and_is_the_plaintext_s(
+        len in 0..3 * PIECE + 100,
+        seed in any::<u8>(),
+        sealing in prop::collection::vec(0..PIECE + 40, 0..6),
+        opening in prop::collection::vec(0..PIECE + 40, 0..6),
+    ) {
+        let plain: Vec<u8> = (0..len).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
+        let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
+        let mut beside = Sha256::new();
+        let ciphertext = run(&plain, &sealing, |input, output| {
+            sealer.update_beside(input, output, &mut beside)
+        });
+        let finished = sealer.finish();
+        prop_assert_eq!(Digest::from_sha256(beside.finish()), Digest::of(&plain));
+        prop_assert_eq!(open(&ciphertext, &opening, &finished).unwrap(), plain.clone());
+        let public = PublicOptions::new(finished.hmac);
+        let mut opener = LayerOpener::new(&finished.key, &public).unwrap();
+        let mut beside = Sha256::new();
+        let opened = run(&ciphertext, &opening, |input, output| {
+            opener.update_beside(input, output, &mut beside)
+        });
+        prop_assert_eq!(opener.finish().unwrap().digest, finished.digest);
+        prop_assert_eq!(Digest::from_sha256(beside.finish()), Digest::of(&plain));
+        prop_assert_eq!(opened, plain);
+    }
 }
