@@ -6,17 +6,17 @@ mod ring;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use estate::Digest;
-use oci_crypt::{LayerOpener, PREFIX, PacketOpener};
+use oci_crypt::{PREFIX, PacketOpener};
 
+use crate::checks::{LayerCheck, content_check, is_left};
 use crate::config::Config;
-use crate::diff_id::{DiffIdHasher, UnpackedLimit};
+use crate::diff_id::UnpackedLimit;
 use crate::encrypt::Preview;
 use crate::error::ImageError;
-use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
 use crate::nowhere::Nowhere;
 use crate::parallel;
-use crate::pipeline::{Run, Stage};
+use crate::pipeline::Run;
 use crate::ports::{BlobId, ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::walk::{Checked, Walk, Work};
@@ -32,6 +32,20 @@ pub struct DecryptOptions {
     pub unknown_packing: UnknownPacking,
     /// Layers that unpack to far more than they are.
     pub unpacked: UnpackedLimit,
+    /// What layers with a binding unpack to.
+    pub bound_content: BoundContent,
+}
+
+/// Whether bound layers are unpacked, to compare their content with the configuration. Their ciphertext, their packed bytes
+/// and their place are verified in any case, and other layers are always unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BoundContent {
+    /// They are.
+    #[default]
+    Verify,
+    /// That is left to whoever unpacks the image, as runtimes compare it again. Whoever may encrypt, and that is everybody
+    /// with a public key, can have bound other content to the configuration; [`Decrypted::left`] says how many there were.
+    Leave,
 }
 
 /// Layers without a binding. They pass all other checks, but whoever can write the registry may have put together an
@@ -95,6 +109,8 @@ pub struct Decrypted {
     pub layers: usize,
     /// How many of them were bound to nothing: whoever calls should say so.
     pub unbound: usize,
+    /// How many of them were not unpacked: whoever calls should say so.
+    pub left: usize,
 }
 
 /// Decrypts the image in `source` with the keys of `openers` and puts it into `target`.
@@ -139,6 +155,7 @@ pub fn decrypt_from(
         options,
         provenance,
         unbound: AtomicUsize::new(0),
+        left: AtomicUsize::new(0),
     };
     let written = work.walk(progress).through(&work)?;
     Ok(Decrypted {
@@ -146,6 +163,7 @@ pub fn decrypt_from(
         digest: written.root,
         layers: written.done.layers,
         unbound: work.unbound.into_inner(),
+        left: work.left.into_inner(),
     })
 }
 
@@ -166,6 +184,7 @@ pub fn preview_decrypt(
         options,
         provenance: &Provenance::Untold,
         unbound: AtomicUsize::new(0),
+        left: AtomicUsize::new(0),
     };
     work.walk(&Silent).preview(&work).map(Preview::of)
 }
@@ -177,6 +196,7 @@ struct Decryption<'a> {
     options: DecryptOptions,
     provenance: &'a Provenance,
     unbound: AtomicUsize,
+    left: AtomicUsize,
 }
 
 impl Work for Decryption<'_> {
@@ -233,13 +253,18 @@ impl Decryption<'_> {
     ) -> Result<Checked, ImageError> {
         let mut checked = Checked::default();
         for (index, (layer, opened)) in manifest.layers.iter().zip(opened).enumerate() {
-            self.content_check(index, layer, opened.as_ref(), config)?;
+            content_check(index, layer, opened.as_ref(), config, self.options)?;
             checked.bytes = checked.bytes.saturating_add(layer.id.size);
             checked.readable += usize::from(opened.is_none());
             if let Some(opened) = opened {
                 checked.layers += 1;
-                self.unbound
-                    .fetch_add(usize::from(!opened.is_bound()), Ordering::Relaxed);
+                let counted = [
+                    (&self.unbound, !opened.is_bound()),
+                    (&self.left, is_left(opened, self.options)),
+                ];
+                for (count, is_one) in counted {
+                    count.fetch_add(usize::from(is_one), Ordering::Relaxed);
+                }
             }
         }
         // A readable image among encrypted ones is how somebody would slip in his own for one platform.
@@ -247,16 +272,6 @@ impl Decryption<'_> {
             return Err(ImageError::NotEncrypted);
         }
         Ok(checked)
-    }
-
-    fn content_check(
-        &self,
-        index: usize,
-        layer: &Descriptor,
-        opened: Option<&OpenedLayer>,
-        config: &Config,
-    ) -> Result<Option<ContentCheck>, ImageError> {
-        content_check(index, layer, opened, config, self.options)
     }
 
     /// Decrypts, digests, unpacks and writes one layer; its blob gets its name when all of it has been verified.
@@ -268,122 +283,17 @@ impl Decryption<'_> {
         opened: Option<&OpenedLayer>,
         config: &Config,
     ) -> Result<BlobId, ImageError> {
-        let mut content = self.content_check(index, layer, opened, config)?;
-        let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
+        let content = content_check(index, layer, opened, config, self.options)?;
+        let mut check = LayerCheck::new(index, opened, content)?;
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
-        let mut plain = Hasher::new();
-        let mut stages: Vec<Stage<'_>> = Vec::new();
-        if let Some(opener) = &mut opener {
-            stages.push(opening(index, opener));
-        }
-        stages.push(digesting(&mut plain));
-        if let Some(content) = &mut content {
-            stages.push(Box::new(|piece| content.update(piece)));
-        }
+        let mut stages = check.stages();
         stages.push(Box::new(|piece| {
             writer.write(piece).map_err(ImageError::Target)
         }));
         run.carry(reader, stages)?;
-        let plain = plain.finish();
-        match (opener, opened) {
-            (Some(opener), Some(opened)) => opened.verify(index, layer, opener, plain.digest)?,
-            _ if plain != layer.id => {
-                return Err(ImageError::WrongDigest {
-                    digest: layer.id.digest,
-                });
-            }
-            _ => {}
-        }
-        if let Some(content) = content {
-            content.verify(plain.digest)?;
-        }
+        let plain = check.verify(layer)?;
         writer.finish(&plain.digest).map_err(ImageError::Target)?;
         Ok(plain)
     }
-}
-
-/// How the content of a layer will be compared with the configuration; `None` when nothing can be compared and that is
-/// acceptable.
-pub(crate) fn content_check(
-    index: usize,
-    layer: &Descriptor,
-    opened: Option<&OpenedLayer>,
-    config: &Config,
-    checks: DecryptOptions,
-) -> Result<Option<ContentCheck>, ImageError> {
-    let Some(expected) = config.diff_id(index) else {
-        // A layer that neither a binding nor a configuration names could be anybody's.
-        return if opened.is_some_and(OpenedLayer::is_bound) {
-            Ok(None)
-        } else {
-            Err(ImageError::Unbound { index })
-        };
-    };
-    let media_type = opened.map_or(&layer.media_type, |opened| &opened.plain_type);
-    let limit = checks.unpacked.of(layer.id.size);
-    let hasher =
-        DiffIdHasher::for_layer(media_type, limit).map_err(|_| ImageError::DiffId { index })?;
-    match (hasher, checks.unknown_packing) {
-        (Some(hasher), _) => Ok(Some(ContentCheck {
-            hasher,
-            expected,
-            index,
-            limit,
-        })),
-        (None, UnknownPacking::Accept) => Ok(None),
-        (None, UnknownPacking::Refuse) => Err(ImageError::UnknownPacking {
-            index,
-            media_type: media_type.clone(),
-        }),
-    }
-}
-
-/// Unpacks a layer as it passes by.
-pub(crate) struct ContentCheck {
-    hasher: DiffIdHasher,
-    expected: Digest,
-    index: usize,
-    limit: u64,
-}
-
-impl ContentCheck {
-    /// Takes the next piece of the plain layer.
-    pub(crate) fn update(&mut self, piece: &[u8]) -> Result<(), ImageError> {
-        let Self { index, limit, .. } = *self;
-        match self.hasher.update(piece) {
-            Ok(()) => Ok(()),
-            Err(_) if self.hasher.exceeded() => Err(ImageError::UnpacksTooLarge { index, limit }),
-            Err(_) => Err(ImageError::DiffId { index }),
-        }
-    }
-
-    /// Whether it unpacked to what the configuration names; `plain` is the digest of the plain layer, packed or not.
-    pub(crate) fn verify(mut self, plain: Digest) -> Result<(), ImageError> {
-        let Self { index, limit, .. } = self;
-        if self.hasher.end().is_err() && self.hasher.exceeded() {
-            return Err(ImageError::UnpacksTooLarge { index, limit });
-        }
-        match self.hasher.finish(plain) {
-            Ok(found) if found == self.expected => Ok(()),
-            Ok(_) | Err(_) => Err(ImageError::DiffId { index }),
-        }
-    }
-}
-
-/// Digests the pieces.
-pub(crate) fn digesting(hasher: &mut Hasher) -> Stage<'_> {
-    Box::new(|piece| {
-        hasher.update(piece);
-        Ok(())
-    })
-}
-
-/// Decrypts the pieces of a layer.
-pub(crate) fn opening(index: usize, opener: &mut LayerOpener) -> Stage<'_> {
-    Box::new(move |piece| {
-        piece
-            .replace(|input, output| opener.update(input, output))
-            .map_err(|source| ImageError::Cipher { index, source })
-    })
 }

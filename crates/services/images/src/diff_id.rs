@@ -1,12 +1,14 @@
 //! What a layer unpacks to: the digest that the configuration lists as `diff_ids`.
 
+mod gunzip;
+
 use std::io::{self, Write};
 
 use estate::Digest;
-use flate2::write::MultiGzDecoder;
 use zstd::stream::write::Decoder as ZstdDecoder;
 
 use crate::hash::Hasher;
+use gunzip::Gunzip;
 
 /// How large a layer may become when it is unpacked. A few bytes can be made to unpack to any number: what is checked is
 /// unpacked while it passes by and takes no room, but it takes time.
@@ -33,7 +35,7 @@ impl UnpackedLimit {
 pub(crate) enum DiffIdHasher {
     /// Not packed: what it unpacks to has the layer's own digest, which is known already.
     Plain(Allowance),
-    Gzip(Box<MultiGzDecoder<Bounded>>),
+    Gzip(Box<Gunzip<Bounded>>),
     Zstd(ZstdDecoder<'static, Bounded>),
 }
 
@@ -90,9 +92,7 @@ impl DiffIdHasher {
         Ok(
             match media_type.rsplit_once(['+', '.']).map(|(_, last)| last) {
                 Some("tar") => Some(Self::Plain(allowance)),
-                Some("gzip") => Some(Self::Gzip(Box::new(MultiGzDecoder::new(bounded(
-                    allowance,
-                ))))),
+                Some("gzip") => Some(Self::Gzip(Box::new(Gunzip::new(bounded(allowance))))),
                 Some("zstd") => {
                     let mut decoder = ZstdDecoder::new(bounded(allowance))?;
                     decoder.window_log_max(WINDOW_LOG)?;
@@ -107,7 +107,7 @@ impl DiffIdHasher {
     pub(crate) fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(allowance) => allowance.spend(bytes),
-            Self::Gzip(decoder) => decoder.write_all(bytes),
+            Self::Gzip(decoder) => decoder.update(bytes),
             Self::Zstd(decoder) => decoder.write_all(bytes),
         }
     }
@@ -116,7 +116,7 @@ impl DiffIdHasher {
     pub(crate) fn exceeded(&self) -> bool {
         match self {
             Self::Plain(allowance) => allowance.exceeded,
-            Self::Gzip(decoder) => decoder.get_ref().allowance.exceeded,
+            Self::Gzip(decoder) => decoder.to().allowance.exceeded,
             Self::Zstd(decoder) => decoder.get_ref().allowance.exceeded,
         }
     }
@@ -125,7 +125,7 @@ impl DiffIdHasher {
     pub(crate) fn end(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
-            Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Gzip(decoder) => decoder.end(),
             Self::Zstd(decoder) => decoder.flush(),
         }
     }
@@ -135,7 +135,7 @@ impl DiffIdHasher {
         self.end()?;
         let bounded = match self {
             Self::Plain(_) => return Ok(packed),
-            Self::Gzip(decoder) => decoder.finish()?,
+            Self::Gzip(decoder) => decoder.into_to(),
             Self::Zstd(decoder) => decoder.into_inner(),
         };
         Ok(bounded.hasher.finish().digest)

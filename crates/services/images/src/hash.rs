@@ -2,36 +2,39 @@
 
 use std::io;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use estate::Digest;
+use oci_crypt::Sha256;
 
 use crate::ports::BlobId;
 
-/// Digest and size of all pieces so far. aws-lc is as fast as `twin-sha256`'s single hash where the processor has SHA instructions, and
-/// faster where it has none.
+/// Digest and size of all pieces so far.
 pub(crate) struct Hasher {
-    context: Context,
+    hash: Sha256,
     size: u64,
 }
 
 impl Hasher {
     pub(crate) fn new() -> Self {
         Self {
-            context: Context::new(&SHA256),
+            hash: Sha256::new(),
             size: 0,
         }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.context.update(bytes);
+        self.hash.update(bytes);
         self.size = self.size.saturating_add(bytes.len() as u64);
     }
 
+    /// Takes `bytes` by way of whoever digests them together with something else.
+    pub(crate) fn update_by<T>(&mut self, bytes: usize, take: impl FnOnce(&mut Sha256) -> T) -> T {
+        self.size = self.size.saturating_add(bytes as u64);
+        take(&mut self.hash)
+    }
+
     pub(crate) fn finish(self) -> BlobId {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(self.context.finish().as_ref());
         BlobId {
-            digest: Digest::from_bytes(digest),
+            digest: Digest::from_bytes(self.hash.finish()),
             size: self.size,
         }
     }

@@ -3,6 +3,7 @@
 //! [`encrypt`], [`decrypt`] and [`inspect`] are the three doors. What lies behind [`ImageSource`] is trusted with
 //! nothing; [`ImageTarget`] shows nothing under its final name before all of it was checked.
 
+mod checks;
 mod config;
 mod copy;
 mod decrypt;
@@ -41,8 +42,8 @@ mod wrapping;
 
 pub use custody::{KeyDocument, KeyDocumentError, KeyUse, RootPin};
 pub use decrypt::{
-    DECRYPTED_FROM, DecryptOptions, Decrypted, Provenance, Unbound, UnknownPacking, decrypt,
-    decrypt_from, preview_decrypt,
+    BoundContent, DECRYPTED_FROM, DecryptOptions, Decrypted, Provenance, Unbound, UnknownPacking,
+    decrypt, decrypt_from, preview_decrypt,
 };
 pub use diff_id::UnpackedLimit;
 pub use encrypt::{EncryptOptions, Encrypted, Preview, encrypt, encrypt_with, preview_encrypt};

@@ -5,11 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use estate::Digest;
 use oci_crypt::{BindingMismatch, PacketOpener, PacketWrapper, media_type};
 
+use crate::checks::{LayerCheck, content_check};
 use crate::config::Config;
-use crate::decrypt::{DecryptOptions, OpenedLayer, announce, content_check, opening};
+use crate::decrypt::{DecryptOptions, OpenedLayer, announce};
 use crate::diff_id::UnpackedLimit;
 use crate::error::ImageError;
-use crate::hash::Hasher;
 use crate::manifest::{Manifest, RawManifest};
 use crate::nowhere::Nowhere;
 use crate::parallel;
@@ -262,44 +262,23 @@ impl Rebinding<'_> {
         opened: Option<&OpenedLayer>,
     ) -> Result<(), ImageError> {
         let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
-        let mut content = content_check(index, layer, opened, config, self.checks)?;
-        let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
+        let content = content_check(index, layer, opened, config, self.checks)?;
+        let mut check = LayerCheck::new(index, opened, content)?;
         let held = self.target.holds(&layer.id).map_err(ImageError::Target)?;
         let mut writer: Option<Box<dyn BlobWriter + '_>> = match held {
             true => None,
             false => Some(self.target.write_blob().map_err(ImageError::Target)?),
         };
-        let (mut outside, mut inside) = (Hasher::new(), Hasher::new());
-        let mut stages: Vec<Stage<'_>> = vec![Box::new(|piece| {
-            outside.update(piece);
-            match &mut writer {
-                Some(writer) => writer.write(piece).map_err(ImageError::Target),
-                None => Ok(()),
-            }
-        })];
-        if let Some(opener) = &mut opener {
-            stages.push(opening(index, opener));
+        let mut stages: Vec<Stage<'_>> = Vec::new();
+        if let Some(writer) = &mut writer {
+            stages.push(Box::new(|piece| {
+                writer.write(piece).map_err(ImageError::Target)
+            }));
         }
-        stages.push(Box::new(|piece| {
-            inside.update(piece);
-            match &mut content {
-                Some(content) => content.update(piece),
-                None => Ok(()),
-            }
-        }));
+        stages.extend(check.stages());
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         run.carry(reader, stages)?;
-        if outside.finish() != layer.id {
-            let digest = layer.id.digest;
-            return Err(ImageError::WrongDigest { digest });
-        }
-        let plain = inside.finish().digest;
-        if let (Some(opener), Some(opened)) = (opener, opened) {
-            opened.verify(index, layer, opener, plain)?;
-        }
-        if let Some(content) = content {
-            content.verify(plain)?;
-        }
+        check.verify(layer)?;
         match writer {
             Some(writer) => writer.finish(&layer.id.digest).map_err(ImageError::Target),
             None => Ok(()),

@@ -4,21 +4,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, SystemRandomness, media_type};
 
+use crate::checks::{ContentCheck, LayerCheck, content_check};
 use crate::config::Config;
-use crate::decrypt::{
-    ContentCheck, DecryptOptions, KeyRing, OpenedLayer, content_check, digesting, opening,
-};
+use crate::decrypt::{DecryptOptions, KeyRing, OpenedLayer};
 use crate::encrypt::Preview;
 use crate::error::ImageError;
-use crate::hash::Hasher;
 use crate::manifest::{Manifest, RawManifest};
 use crate::nowhere::Nowhere;
 use crate::parallel;
-use crate::pipeline::{Run, Stage};
+use crate::pipeline::Run;
 use crate::ports::{ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::recipients::Recipients;
-use crate::sealed::{Place, Sealed, sealing};
+use crate::sealed::{Place, Sealed, sealing_again};
 use crate::select::Platform;
 use crate::walk::{Checked, Walk, Work};
 use crate::wrapping::wrap_all;
@@ -198,8 +196,8 @@ impl Rekeying<'_> {
         opened: Option<&OpenedLayer>,
     ) -> Result<Option<Sealed>, ImageError> {
         let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
-        let mut content = self.content_check(manifest, config, index, opened)?;
-        let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
+        let content = self.content_check(manifest, config, index, opened)?;
+        let mut check = LayerCheck::new(index, opened, content)?;
         let mut sealer = match opened {
             Some(_) => Some(
                 LayerSealer::new(&mut SystemRandomness).map_err(|_| ImageError::NoRandomness)?,
@@ -208,34 +206,15 @@ impl Rekeying<'_> {
         };
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
-        let mut plain = Hasher::new();
-        let mut stages: Vec<Stage<'_>> = Vec::new();
-        if let Some(opener) = &mut opener {
-            stages.push(opening(index, opener));
-        }
-        stages.push(digesting(&mut plain));
-        if let Some(content) = &mut content {
-            stages.push(Box::new(|piece| content.update(piece)));
-        }
+        let mut stages = check.stages();
         if let Some(sealer) = &mut sealer {
-            stages.push(sealing(index, sealer));
+            stages.push(sealing_again(index, sealer));
         }
         stages.push(Box::new(|piece| {
             writer.write(piece).map_err(ImageError::Target)
         }));
         run.carry(reader, stages)?;
-        let plain = plain.finish();
-        match (opener, opened) {
-            (Some(opener), Some(opened)) => opened.verify(index, layer, opener, plain.digest)?,
-            _ if plain != layer.id => {
-                let digest = layer.id.digest;
-                return Err(ImageError::WrongDigest { digest });
-            }
-            _ => {}
-        }
-        if let Some(content) = content {
-            content.verify(plain.digest)?;
-        }
+        let plain = check.verify(layer)?;
         let (Some(sealer), Some(opened)) = (sealer, opened) else {
             writer
                 .finish(&layer.id.digest)

@@ -8,12 +8,28 @@ use oci_crypt::{
 
 use crate::config::Config;
 use crate::error::ImageError;
+use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest};
 use crate::pipeline::Stage;
 use crate::ports::BlobId;
 
-/// Encrypts the pieces of a layer.
-pub(crate) fn sealing(index: usize, sealer: &mut LayerSealer) -> Stage<'_> {
+/// Encrypts the pieces of a layer and digests what they were.
+pub(crate) fn sealing<'s>(
+    index: usize,
+    sealer: &'s mut LayerSealer,
+    plain: &'s mut Hasher,
+) -> Stage<'s> {
+    Box::new(move |piece| {
+        plain
+            .update_by(piece.len(), |plain| {
+                piece.replace(|input, output| sealer.update_beside(input, output, plain))
+            })
+            .map_err(|source| ImageError::Cipher { index, source })
+    })
+}
+
+/// Encrypts pieces that were digested before.
+pub(crate) fn sealing_again(index: usize, sealer: &mut LayerSealer) -> Stage<'_> {
     Box::new(move |piece| {
         piece
             .replace(|input, output| sealer.update(input, output))

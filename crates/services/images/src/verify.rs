@@ -4,18 +4,18 @@ use estate::Digest;
 use oci_crypt::{PacketOpener, media_type};
 use serde::Serialize;
 
+use crate::checks::{ContentCheck, LayerCheck, content_check};
 use crate::config::Config;
-use crate::decrypt::{ContentCheck, DecryptOptions, OpenedLayer, content_check, open_all, opening};
+use crate::decrypt::{DecryptOptions, OpenedLayer, open_all};
 use crate::error::ImageError;
-use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest};
+use crate::packets;
 use crate::parallel;
-use crate::pipeline::{Run, Stage};
+use crate::pipeline::Run;
 use crate::ports::ImageSource;
 use crate::progress::Progress;
 use crate::select::Platform;
 use crate::tree::{Role, Tree};
-use crate::{packets, ports::BlobId};
 
 /// How an image is verified.
 #[derive(Default)]
@@ -181,11 +181,14 @@ impl Verifier<'_> {
         config: &Config,
     ) -> Result<VerifiedLayer, ImageError> {
         let (content, verified) = self.extent(index, layer, opened, config)?;
-        let found = self.read(index, layer, opened, content)?;
+        let mut check = LayerCheck::new(index, opened, content)?;
+        let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
+        self.run.carry(reader, check.stages())?;
+        check.verify(layer)?;
         Ok(VerifiedLayer {
             index,
-            digest: found.digest,
-            size: found.size,
+            digest: layer.id.digest,
+            size: layer.id.size,
             verified,
         })
     }
@@ -218,46 +221,5 @@ impl Verifier<'_> {
                 Ok((content, Extent::Plain))
             }
         }
-    }
-
-    fn read(
-        &self,
-        index: usize,
-        layer: &Descriptor,
-        opened: Option<&OpenedLayer>,
-        mut content: Option<ContentCheck>,
-    ) -> Result<BlobId, ImageError> {
-        let mut opener = opened.map(|opened| opened.opener(index)).transpose()?;
-        let (mut outside, mut inside) = (Hasher::new(), Hasher::new());
-        let mut stages: Vec<Stage<'_>> = vec![Box::new(|piece| {
-            outside.update(piece);
-            Ok(())
-        })];
-        if let Some(opener) = &mut opener {
-            stages.push(opening(index, opener));
-            stages.push(Box::new(|piece| {
-                inside.update(piece);
-                Ok(())
-            }));
-        }
-        if let Some(content) = &mut content {
-            stages.push(Box::new(|piece| content.update(piece)));
-        }
-        let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
-        self.run.carry(reader, stages)?;
-        let found = outside.finish();
-        if found != layer.id {
-            let digest = layer.id.digest;
-            return Err(ImageError::WrongDigest { digest });
-        }
-        let mut plain = found.digest;
-        if let (Some(opener), Some(opened)) = (opener, opened) {
-            plain = inside.finish().digest;
-            opened.verify(index, layer, opener, plain)?;
-        }
-        if let Some(content) = content {
-            content.verify(plain)?;
-        }
-        Ok(found)
     }
 }

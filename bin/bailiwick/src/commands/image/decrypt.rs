@@ -3,8 +3,8 @@
 use clap::Args;
 use estate::Digest;
 use images::{
-    About, DECRYPTED_FROM, DecryptOptions, Decrypted, ImageSource, Provenance, Unbound,
-    UnknownPacking, decrypt_from, preview_decrypt,
+    About, BoundContent, DECRYPTED_FROM, DecryptOptions, Decrypted, ImageSource, Provenance,
+    Unbound, UnknownPacking, decrypt_from, preview_decrypt,
 };
 use registry::{Reference, Version, open_source, open_target_from};
 use serde::Serialize;
@@ -31,6 +31,10 @@ pub(super) struct DecryptArgs {
     accept_unknown_packing: bool,
     #[command(flatten)]
     unpack: UnpackArgs,
+    /// Don't unpack bound layers to compare them with the configuration: several times faster, and runtimes do it when they
+    /// unpack. Whoever has a public key can have bound other content to the configuration.
+    #[arg(long)]
+    leave_content: bool,
     /// Let the plain image say which encrypted one it was, as is done for an image that was named by its digest or is signed.
     #[arg(long)]
     keep_provenance: bool,
@@ -55,6 +59,8 @@ struct Done {
     layers: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     unbound: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_left: Option<usize>,
     provenance: bool,
     dry_run: bool,
 }
@@ -72,6 +78,7 @@ pub(super) fn run(args: &DecryptArgs) -> anyhow::Result<()> {
             digest: None,
             layers: shown.layers,
             unbound: None,
+            content_left: None,
             provenance: provenance != Provenance::Untold,
             dry_run: true,
         };
@@ -99,6 +106,7 @@ pub(super) fn run(args: &DecryptArgs) -> anyhow::Result<()> {
         digest: Some(decrypted.digest),
         layers: decrypted.layers,
         unbound: Some(decrypted.unbound),
+        content_left: Some(decrypted.left),
         provenance: provenance != Provenance::Untold,
         dry_run: false,
     };
@@ -116,6 +124,10 @@ fn checks(args: &DecryptArgs) -> DecryptOptions {
             false => UnknownPacking::Refuse,
         },
         unpacked: args.unpack.limit(),
+        bound_content: match args.leave_content {
+            true => BoundContent::Leave,
+            false => BoundContent::Verify,
+        },
     }
 }
 
@@ -168,6 +180,12 @@ fn tell(decrypted: &Decrypted, provenance: &Provenance) {
     if *provenance != Provenance::Untold {
         eprintln!(
             "the former one stands in the annotation `{DECRYPTED_FROM}`; signatures of it don't cover the plain image"
+        );
+    }
+    if decrypted.left > 0 {
+        let left = layers(decrypted.left);
+        eprintln!(
+            "not unpacked, and left to the runtime to compare with the configuration: {left}"
         );
     }
     if decrypted.unbound > 0 {

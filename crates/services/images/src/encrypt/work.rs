@@ -5,7 +5,7 @@ use oci_crypt::{LayerSealer, PacketWrapper, PrivateOptions, SystemRandomness, me
 use super::EncryptOptions;
 use crate::config::Config;
 use crate::copy;
-use crate::decrypt::{KeyRing, OpenedLayer, digesting};
+use crate::decrypt::{KeyRing, OpenedLayer};
 use crate::error::ImageError;
 use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
@@ -177,8 +177,7 @@ impl Encryption<'_> {
         run.carry(
             reader,
             vec![
-                digesting(&mut plain),
-                sealing(index, &mut sealer),
+                sealing(index, &mut sealer, &mut plain),
                 Box::new(|piece| writer.write(piece).map_err(ImageError::Target)),
             ],
         )?;

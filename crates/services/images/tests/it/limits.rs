@@ -30,7 +30,7 @@ fn bomb(media_type: &str, mebibytes: usize) -> Vec<u8> {
     }
 }
 
-fn with_layer(media_type: &str, packed: &[u8]) -> Memory {
+pub(crate) fn with_layer(media_type: &str, packed: &[u8]) -> Memory {
     let memory = Memory::default();
     let config = json!({
         "architecture": "amd64", "os": "linux",

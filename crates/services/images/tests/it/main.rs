@@ -10,6 +10,7 @@ mod attacks;
 mod authority;
 mod build;
 mod certificates;
+mod content;
 mod identification;
 mod indexes;
 mod inspection;

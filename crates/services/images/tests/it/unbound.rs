@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use images::{
-    BlobId, DecryptOptions, ImageError, Kind, Plan, RecipientsEdit, RekeyOptions, Silent, Unbound,
-    UnknownPacking, UnpackedLimit, edit_recipients, rekey,
+    BlobId, BoundContent, DecryptOptions, ImageError, Kind, Plan, RecipientsEdit, RekeyOptions,
+    Silent, Unbound, UnknownPacking, UnpackedLimit, edit_recipients, rekey,
 };
 use jose::jwe::EncryptionKey;
 use jose::key_file::parse_public;
@@ -31,7 +31,7 @@ fn seal_as_peer(person: &Person, memory: &Memory, layer: &mut Value, claimed: &[
     *layer = json!({"mediaType": media_type, "digest": digest, "size": size, "annotations": annotations});
 }
 
-fn peers_image(person: &Person, which: &[usize]) -> Memory {
+pub(crate) fn peers_image(person: &Person, which: &[usize]) -> Memory {
     let memory = image("a");
     let mut layers = memory.root_json()["layers"].clone();
     for index in which {
@@ -46,6 +46,7 @@ const STRICT: DecryptOptions = DecryptOptions {
     unbound: Unbound::Refuse,
     unknown_packing: UnknownPacking::Refuse,
     unpacked: UnpackedLimit::Usual,
+    bound_content: BoundContent::Verify,
 };
 
 #[test]
