@@ -4,7 +4,7 @@
 use crate::arm::Sha2;
 use crate::portable;
 #[cfg(target_arch = "x86_64")]
-use crate::x86::ShaNi;
+use crate::x86::{Avx512, ShaNi};
 use crate::{Block, State};
 
 /// One way to compress. What stands for instructions is a proof that they are there.
@@ -13,6 +13,8 @@ pub(crate) enum Backend {
     Portable,
     #[cfg(target_arch = "x86_64")]
     ShaNi(ShaNi),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
     #[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
     Sha2(Sha2),
 }
@@ -23,6 +25,10 @@ impl Backend {
         #[cfg(target_arch = "x86_64")]
         if let Some(instructions) = ShaNi::detect() {
             return Self::ShaNi(instructions);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(instructions) = Avx512::detect() {
+            return Self::Avx512(instructions);
         }
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         if let Some(instructions) = Sha2::detect() {
@@ -37,6 +43,8 @@ impl Backend {
         let mut all = vec![("portable", Self::Portable)];
         #[cfg(target_arch = "x86_64")]
         all.extend(ShaNi::detect().map(|found| ("x86-64 SHA-NI", Self::ShaNi(found))));
+        #[cfg(target_arch = "x86_64")]
+        all.extend(Avx512::detect().map(|found| ("x86-64 AVX-512", Self::Avx512(found))));
         all.extend(Sha2::detect().map(|found| ("AArch64 SHA2", Self::Sha2(found))));
         all
     }
@@ -47,6 +55,8 @@ impl Backend {
             Self::Portable => portable::compress(states, blocks),
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi(instructions) => instructions.compress(states, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(instructions) => instructions.compress(states, blocks),
             #[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
             Self::Sha2(instructions) => instructions.compress(states, blocks),
         }
@@ -65,6 +75,8 @@ impl Backend {
             }
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi(instructions) => instructions.compress_both(one, other),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(instructions) => instructions.compress_both(one, other),
             #[cfg(any(all(target_arch = "aarch64", target_endian = "little"), test))]
             Self::Sha2(instructions) => instructions.compress_both(one, other),
         }

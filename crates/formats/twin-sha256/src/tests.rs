@@ -61,12 +61,18 @@ fn the_instructions_are_used_where_they_are() {
         Backend::Portable => "portable",
         #[cfg(target_arch = "x86_64")]
         Backend::ShaNi(_) => "x86-64 SHA-NI",
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512(_) => "x86-64 AVX-512",
         Backend::Sha2(_) => "AArch64 SHA2",
     };
     #[cfg(target_arch = "x86_64")]
-    let expected = match std::arch::is_x86_feature_detected!("sha") {
-        true => "x86-64 SHA-NI",
-        false => "portable",
+    let expected = match (
+        std::arch::is_x86_feature_detected!("sha"),
+        std::arch::is_x86_feature_detected!("avx512vl"),
+    ) {
+        (true, _) => "x86-64 SHA-NI",
+        (false, true) => "x86-64 AVX-512",
+        (false, false) => "portable",
     };
     #[cfg(target_arch = "aarch64")]
     let expected = match std::arch::is_aarch64_feature_detected!("sha2") {

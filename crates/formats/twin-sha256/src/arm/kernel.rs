@@ -87,10 +87,13 @@ impl<const N: usize> Lanes<N> {
     #[inline]
     #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
     fn load(states: &[State; N]) -> Self {
-        Self {
-            abcd: states.map(|[a, b, c, d, ..]| load(&[a, b, c, d])),
-            efgh: states.map(|[.., e, f, g, h]| load(&[e, f, g, h])),
+        let nothing = [load(&[0; 4]); N];
+        let (mut abcd, mut efgh) = (nothing, nothing);
+        for ((abcd, efgh), state) in abcd.iter_mut().zip(&mut efgh).zip(states) {
+            let [a, b, c, d, e, f, g, h] = *state;
+            (*abcd, *efgh) = (load(&[a, b, c, d]), load(&[e, f, g, h]));
         }
+        Self { abcd, efgh }
     }
 
     #[inline]
