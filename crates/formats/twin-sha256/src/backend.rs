@@ -42,7 +42,11 @@ impl Backend {
     pub(crate) fn all() -> Vec<(&'static str, Self)> {
         let mut all = vec![("portable", Self::Portable)];
         #[cfg(target_arch = "x86_64")]
-        all.extend(ShaNi::detect().map(|found| ("x86-64 SHA-NI", Self::ShaNi(found))));
+        if let Some(found) = ShaNi::detect() {
+            all.push(("x86-64 SHA-NI", Self::ShaNi(found)));
+            let found = found.without_avx();
+            all.push(("x86-64 SHA-NI without AVX", Self::ShaNi(found)));
+        }
         #[cfg(target_arch = "x86_64")]
         all.extend(Avx512::detect().map(|found| ("x86-64 AVX-512", Self::Avx512(found))));
         all.extend(Sha2::detect().map(|found| ("AArch64 SHA2", Self::Sha2(found))));

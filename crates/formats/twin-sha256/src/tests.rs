@@ -47,12 +47,22 @@ fn reference(key: &[u8], bytes: &[u8]) -> ([u8; 32], [u8; 32]) {
 
 /// Bytes in which no two blocks are alike.
 fn bytes(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
+    seeded(0x9e37_79b9, len)
+}
+
+fn seeded(seed: u32, len: usize) -> Vec<u8> {
+    let mut state = seed;
     let next = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
     };
     (0..len).map(next).collect()
+}
+
+/// Short ones and long ones.
+fn messages() -> impl Strategy<Value = Vec<u8>> {
+    let lens = prop_oneof![0..300_usize, 0..60_000_usize];
+    (any::<u32>(), lens).prop_map(|(seed, len)| seeded(seed, len))
 }
 
 #[test]
@@ -118,21 +128,32 @@ fn every_split_of_small_messages_agrees() {
 }
 
 #[test]
-fn another_message_beside_changes_neither() {
-    let (all, other) = (bytes(700), bytes(1400).split_off(700));
+fn two_messages_go_beside_each_other_from_any_places_in_their_blocks() {
+    /// Less than ends a block, just one, some and one more, for any place.
+    const LENS: [usize; 8] = [0, 1, 63, 64, 65, 128, 200, 257];
+    let (all, others) = (bytes(400), bytes(800).split_off(400));
+    let expected: Vec<_> = (0..400).map(|len| reference(KEY, &all[..len])).collect();
+    let expected_others: Vec<_> = (0..400)
+        .map(|len| reference(KEY, &others[..len]).0)
+        .collect();
     for (name, backend) in Backend::all() {
-        for len in (0..=all.len()).step_by(7) {
-            for other_len in (0..=other.len()).step_by(9) {
-                let (message, other) = (&all[..len], &other[..other_len]);
-                // Both begin in the middle of blocks, each in another place.
-                let (split, other_split) = (len / 3, other_len / 2);
-                let pieces = [&message[..split], &message[split..]];
-                let others = [&other[..other_split], &other[other_split..]];
-                let (digest, mac) = reference(KEY, message);
-                let expected = (digest, mac, reference(KEY, other).0);
-                let found = beside(backend, &pieces, &others);
-                assert_eq!(found, expected, "{name}, {len}, {other_len}");
-            }
+        for number in 0..2 * 64 * 64 {
+            let (start, other_start) = (number % 64, number / 64 % 64);
+            // Any two lengths meet, each with any place of either.
+            let end = start + LENS[(number / 512 + start) % 8];
+            let other_end = other_start + LENS[(number / 64 + start / 8) % 8];
+            let (mut twin, mut plain) = (TwinSha256::on(backend, KEY), Sha256::on(backend));
+            twin.update(&all[..start]);
+            plain.update(&others[..other_start]);
+            twin.update_beside(
+                &all[start..end],
+                &mut plain,
+                &others[other_start..other_end],
+            );
+            let Twin { digest, mac } = twin.finish();
+            let case = format!("{name}, {start}..{end}, {other_start}..{other_end}");
+            assert_eq!((digest, mac), expected[end], "{case}");
+            assert_eq!(plain.finish(), expected_others[other_end], "{case}");
         }
     }
 }
@@ -259,6 +280,11 @@ fn the_macs_of_rfc_4231_come_out() {
     }
 }
 
+/// Lengths of pieces, around one block and of many.
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(prop_oneof![0..150_usize, 0..20_000_usize], 0..12)
+}
+
 /// The message in pieces of these lengths, and what is left.
 fn cut<'m>(message: &'m [u8], cuts: &[usize]) -> Vec<&'m [u8]> {
     let mut pieces = Vec::new();
@@ -273,13 +299,13 @@ fn cut<'m>(message: &'m [u8], cuts: &[usize]) -> Vec<&'m [u8]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_message_in_any_pieces_agrees(
-        message in prop::collection::vec(any::<u8>(), 0..100_000),
+        message in messages(),
         key in prop::collection::vec(any::<u8>(), 0..150),
-        cuts in prop::collection::vec(0..20_000_usize, 0..12),
+        cuts in cuts(),
     ) {
         let pieces = cut(&message, &cuts);
         let expected = reference(&key, &message);
@@ -291,10 +317,10 @@ proptest! {
 
     #[test]
     fn any_two_messages_in_any_pieces_agree_beside_each_other(
-        message in prop::collection::vec(any::<u8>(), 0..60_000),
-        other in prop::collection::vec(any::<u8>(), 0..60_000),
-        cuts in prop::collection::vec(0..20_000_usize, 0..8),
-        other_cuts in prop::collection::vec(0..20_000_usize, 0..8),
+        message in messages(),
+        other in messages(),
+        cuts in cuts(),
+        other_cuts in cuts(),
     ) {
         let (pieces, others) = (cut(&message, &cuts), cut(&other, &other_cuts));
         let (digest, mac) = reference(KEY, &message);
