@@ -1,9 +1,14 @@
-//! The layer cipher in memory, on one core, against the primitives that it is made of.
+//! The layer cipher in memory, on one core, against the primitives that it is made of, Go's ocicrypt and OpenSSL.
+
+use std::time::Duration;
 
 use anyhow::ensure;
 use aws_lc_rs::cipher::{AES_256, EncryptionContext, StreamingEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::{digest, hmac, rand};
-use benches::{Better, Limits, Side, alternate, introduce, start};
+use benches::{
+    Better, GoOcicrypt, Limits, Primitive, Rounds, Side, alternate, introduce, openssl_speed,
+    pin_to_one_core, start,
+};
 use oci_crypt::{Finished, LayerOpener, LayerSealer, PublicOptions, SystemRandomness};
 use twin_sha256::{Sha256, TwinSha256};
 
@@ -11,68 +16,212 @@ type Run<'a> = Side<'a, f64, anyhow::Error>;
 
 fn main() -> anyhow::Result<()> {
     introduce("cipher");
+    let core = pin_to_one_core()?;
+    println!("all sides run on core {core} alone, Go with GOMAXPROCS=1");
+    let mut go = GoOcicrypt::start(SIZE)?;
+    if go.is_none() {
+        println!("note: Go's ocicrypt was not built and is not measured");
+    }
     let mut plain = vec![0; SIZE];
     rand::fill(&mut plain)?;
-    compare("seal a layer", sealing(&plain), &plain)?;
     let mut sealed = vec![0; SIZE];
-    let finished = seal(&plain, &mut sealed)?;
-    let mut opened = vec![0; SIZE];
-    open(&sealed, &mut opened, &finished)?;
-    ensure!(opened == plain, "the layer did not come back");
-    compare("open a layer", opening(&sealed, &finished), &sealed)
+    let finished = seal(&plain, &mut sealed, None)?;
+    check(&plain, &sealed, &finished)?;
+    let layer = Layer {
+        plain,
+        sealed,
+        finished,
+    };
+    let encrypting = go.as_mut().map(|go| (go, "encrypt"));
+    alone("seal a layer", sealing(&layer), &layer, encrypting)?;
+    let decrypting = go.as_mut().map(|go| (go, "decrypt"));
+    alone("open a layer", opening(&layer), &layer, decrypting)?;
+    let sides = vec![sealing_beside(&layer), sealing(&layer)];
+    beside("seal a layer and digest what it was", sides, &layer)?;
+    let sides = vec![opening_beside(&layer), opening(&layer)];
+    beside("open a layer and digest what it is", sides, &layer)
 }
 
-fn compare(title: &str, ours: Run<'_>, layer: &[u8]) -> anyhow::Result<()> {
-    let sides = vec![
+struct Layer {
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
+    finished: Finished,
+}
+
+/// What is about to be measured does its work, in both forms.
+fn check(plain: &[u8], sealed: &[u8], finished: &Finished) -> anyhow::Result<()> {
+    let digest = sha256_of(plain);
+    let mut output = vec![0; SIZE];
+    open(sealed, &mut output, finished, None)?;
+    ensure!(output == plain, "the layer did not come back");
+    output.fill(0);
+    let mut beside = Sha256::new();
+    open(sealed, &mut output, finished, Some(&mut beside))?;
+    ensure!(output == plain, "the layer did not come back");
+    ensure!(beside.finish() == digest, "opening digested something else");
+    let mut beside = Sha256::new();
+    let finished = seal(plain, &mut output, Some(&mut beside))?;
+    ensure!(beside.finish() == digest, "sealing digested something else");
+    ensure!(
+        finished.digest.to_string() == format!("sha256:{}", hex::encode(sha256_of(&output))),
+        "the sealed layer has another digest"
+    );
+    Ok(())
+}
+
+/// Ours, each primitive by itself, and the peers.
+fn alone<'a>(
+    title: &str,
+    ours: Run<'a>,
+    layer: &'a Layer,
+    go: Option<(&'a mut GoOcicrypt, &'a str)>,
+) -> anyhow::Result<()> {
+    let bytes = &layer.sealed;
+    let mut sides = vec![
         ours,
-        sha256(layer),
-        counter_mode(layer),
-        twin(layer),
-        hmac_sha256(layer),
-        own_sha256(layer),
+        sha256(bytes),
+        counter_mode(bytes),
+        twin(bytes),
+        hmac_sha256(bytes),
+        own_sha256(bytes),
+        openssl("SHA-256", Primitive::Sha256),
+        openssl("HMAC-SHA256", Primitive::HmacSha256),
+        openssl("AES-256-CTR", Primitive::Aes256Ctr),
     ];
-    let rounds = alternate(Limits::default(), sides)?;
+    sides.extend(go.map(|(go, operation)| peer(go, operation)));
+    let rounds = alternate(LIMITS, sides)?;
     let rounds = rounds.derived("one SHA-256 and one AES-256-CTR", |figures| {
         let [_, sha256, counter_mode, ..] = figures else {
             return None;
         };
         Some(1.0 / (1.0 / sha256 + 1.0 / counter_mode))
     });
-    let table = rounds.table(title, "GB/s per core", Better::More, |rate| *rate);
-    print!("{table}");
+    show(title, &rounds);
     Ok(())
 }
 
-fn sealing(plain: &[u8]) -> Run<'_> {
+/// Both forms of ours, and what the one that digests the plaintext, too, is made of.
+fn beside<'a>(title: &str, ours: Vec<Run<'a>>, layer: &'a Layer) -> anyhow::Result<()> {
+    let mut sides = ours;
+    sides.push(sha256(&layer.sealed));
+    sides.push(counter_mode(&layer.sealed));
+    sides.push(twin_beside(layer));
+    let rounds = alternate(LIMITS, sides)?;
+    let rounds = rounds.derived("two SHA-256 and one AES-256-CTR", |figures| {
+        let [_, _, sha256, counter_mode, ..] = figures else {
+            return None;
+        };
+        Some(1.0 / (2.0 / sha256 + 1.0 / counter_mode))
+    });
+    let rounds = rounds.derived("LayerSealer or -Opener, then SHA-256", |figures| {
+        let [_, ours, sha256, ..] = figures else {
+            return None;
+        };
+        Some(1.0 / (1.0 / ours + 1.0 / sha256))
+    });
+    show(title, &rounds);
+    Ok(())
+}
+
+fn show(title: &str, rounds: &Rounds<f64>) {
+    let table = rounds.table(title, "GB/s per core", Better::More, |rate| *rate);
+    print!("{table}");
+}
+
+fn sealing(layer: &Layer) -> Run<'_> {
     let mut output = vec![0; SIZE];
     Run::new("LayerSealer", move || {
-        rate(|| seal(plain, &mut output).map(drop))
+        rate(|| seal(&layer.plain, &mut output, None).map(drop))
     })
 }
 
-fn opening<'a>(sealed: &'a [u8], finished: &'a Finished) -> Run<'a> {
+fn sealing_beside(layer: &Layer) -> Run<'_> {
+    let mut output = vec![0; SIZE];
+    Run::new("LayerSealer::update_beside", move || {
+        rate(|| {
+            let mut beside = Sha256::new();
+            seal(&layer.plain, &mut output, Some(&mut beside))?;
+            std::hint::black_box(beside.finish());
+            Ok(())
+        })
+    })
+}
+
+fn opening(layer: &Layer) -> Run<'_> {
     let mut output = vec![0; SIZE];
     Run::new("LayerOpener", move || {
-        rate(|| open(sealed, &mut output, finished))
+        rate(|| open(&layer.sealed, &mut output, &layer.finished, None))
     })
 }
 
-fn seal(plain: &[u8], output: &mut [u8]) -> anyhow::Result<Finished> {
+fn opening_beside(layer: &Layer) -> Run<'_> {
+    let mut output = vec![0; SIZE];
+    Run::new("LayerOpener::update_beside", move || {
+        rate(|| {
+            let mut beside = Sha256::new();
+            open(
+                &layer.sealed,
+                &mut output,
+                &layer.finished,
+                Some(&mut beside),
+            )?;
+            std::hint::black_box(beside.finish());
+            Ok(())
+        })
+    })
+}
+
+fn seal(
+    plain: &[u8],
+    output: &mut [u8],
+    mut beside: Option<&mut Sha256>,
+) -> anyhow::Result<Finished> {
     let mut sealer = LayerSealer::new(&mut SystemRandomness)?;
     for (input, output) in plain.chunks(PIECE).zip(output.chunks_mut(PIECE)) {
-        sealer.update(input, output)?;
+        match &mut beside {
+            Some(plain) => sealer.update_beside(input, output, plain)?,
+            None => sealer.update(input, output)?,
+        }
     }
     Ok(sealer.finish())
 }
 
-fn open(sealed: &[u8], output: &mut [u8], finished: &Finished) -> anyhow::Result<()> {
+fn open(
+    sealed: &[u8],
+    output: &mut [u8],
+    finished: &Finished,
+    mut beside: Option<&mut Sha256>,
+) -> anyhow::Result<()> {
     let mut opener = LayerOpener::new(&finished.key, &PublicOptions::new(finished.hmac))?;
     for (input, output) in sealed.chunks(PIECE).zip(output.chunks_mut(PIECE)) {
-        opener.update(input, output)?;
+        match &mut beside {
+            Some(plain) => opener.update_beside(input, output, plain)?,
+            None => opener.update(input, output)?,
+        }
     }
     let verified = opener.finish()?;
     ensure!(verified.digest == finished.digest, "another digest");
     Ok(())
+}
+
+/// The peer has a random layer of its own, as large as ours, and takes its own time.
+fn peer<'a>(go: &'a mut GoOcicrypt, operation: &'a str) -> Run<'a> {
+    Run::new(go.name().to_owned(), move || {
+        let took = go.time(operation)?;
+        Ok(SIZE as f64 / 1e9 / took.as_secs_f64())
+    })
+}
+
+fn openssl(name: &str, primitive: Primitive) -> Run<'static> {
+    Run::new(format!("openssl speed, {name}"), move || {
+        Ok(openssl_speed(primitive, PIECE)? / 1e9)
+    })
+}
+
+fn sha256_of(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(bytes);
+    hash.finish()
 }
 
 fn sha256(layer: &[u8]) -> Run<'_> {
@@ -104,6 +253,21 @@ fn twin(layer: &[u8]) -> Run<'_> {
             let mut twin = TwinSha256::new(&[2; 32]);
             layer.chunks(PIECE).for_each(|piece| twin.update(piece));
             std::hint::black_box(twin.finish().mac);
+            Ok(())
+        })
+    })
+}
+
+/// Digest and HMAC of the sealed layer, digest of the plain one; the rate counts the layer once.
+fn twin_beside(layer: &Layer) -> Run<'_> {
+    Run::new("TwinSha256::update_beside alone", move || {
+        rate(|| {
+            let (mut twin, mut other) = (TwinSha256::new(&[2; 32]), Sha256::new());
+            let pieces = layer.sealed.chunks(PIECE).zip(layer.plain.chunks(PIECE));
+            for (sealed, plain) in pieces {
+                twin.update_beside(sealed, &mut other, plain);
+            }
+            std::hint::black_box((twin.finish().mac, other.finish()));
             Ok(())
         })
     })
@@ -147,3 +311,9 @@ fn rate(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
 const SIZE: usize = 256 * 1024 * 1024;
 /// As the image pipeline hands them on.
 const PIECE: usize = 512 * 1024;
+/// OpenSSL takes three seconds of each round.
+const LIMITS: Limits = Limits {
+    least: 7,
+    most: 15,
+    time: Duration::from_secs(30),
+};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use benches::{
-    Better, Content, Layout, Limits, Side, alternate, imgcrypt_decoder, in_memory, introduce,
-    start, system_layers,
+    Better, Content, KeyPair, Layout, Limits, Packing, Side, alternate, imgcrypt_decoder,
+    in_memory, introduce, start, system_layers,
 };
 use fixture::{
     Containerd, Cri, Decoder, NodeConfig, Recipe, Registry, Scratch, run, workspace_binary,
@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
         ),
         (
             "12 layers of files of this machine",
-            system_layers(12, 24 * MIB)?,
+            system_layers(12, 24 * MIB, Packing::Gzip)?,
         ),
     ];
     for (number, (name, layers)) in cases.into_iter().enumerate() {
@@ -51,6 +51,7 @@ struct House<'a> {
     imgcrypt: Option<Node>,
     registry: Registry,
     program: PathBuf,
+    keys: KeyPair,
     scratch: Scratch,
 }
 
@@ -66,21 +67,14 @@ impl<'a> House<'a> {
         let _ = tempfile::env::override_temp_dir(memory);
         let scratch = Scratch::new("bench-decoder")?;
         scratch.clean_on_interrupt()?;
-        let (keys, public) = (scratch.join("keys"), scratch.join("key.pub"));
-        std::fs::create_dir(&keys)?;
-        let key = keys.join("key.pem").display().to_string();
-        let bits = "rsa_keygen_bits:3072";
-        let words = ["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", bits];
-        run("openssl", words.into_iter().chain(["-out", key.as_str()]))?;
-        let public = public.display().to_string();
-        run("openssl", ["pkey", "-pubout", "-in", &key, "-out", &public])?;
+        let keys = KeyPair::make(scratch.path())?;
         let registry = Registry::start(&scratch)?;
         let pause = registry.push(&Recipe::pause().build(&scratch)?, "bench/pause:1")?;
-        let keys = keys.display().to_string();
+        let folder = keys.private_folder().display().to_string();
         let path = "--decryption-keys-path";
         let program = workspace_binary("bailiwick")?;
         let node = |name: &str, program: PathBuf, words: &[&str]| -> anyhow::Result<Node> {
-            let keys = [path, keys.as_str()];
+            let keys = [path, folder.as_str()];
             let words = words.iter().chain(&keys);
             let decoder = Decoder {
                 program,
@@ -106,6 +100,7 @@ impl<'a> House<'a> {
             imgcrypt,
             registry,
             program,
+            keys,
             scratch,
         })
     }
@@ -127,7 +122,7 @@ impl<'a> House<'a> {
         ];
         run("skopeo", words.into_iter().chain([from.as_str(), &to]))?;
         let to = format!("docker://{encrypted}");
-        let recipient = format!("jwe:{}", self.scratch.join("key.pub").display());
+        let recipient = self.keys.recipient();
         let words = ["image", "encrypt", &from, &to, "--recipient", &recipient];
         run(&self.program, words)?;
         layout.remove()?;

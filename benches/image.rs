@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use benches::{
-    Better, Content, Layout, Limits, Rounds, Side, Usage, alternate, current_skopeo, in_memory,
-    introduce, measure, system_layers,
+    Better, Content, KeyPair, Layout, Limits, Packing, Rounds, Side, Skopeo, Usage, alternate,
+    in_memory, introduce, layer_mebibytes, measure, skopeos, system_layers,
 };
 use fixture::{Scratch, run, workspace_binary};
 
@@ -17,17 +17,24 @@ fn main() -> anyhow::Result<()> {
     introduce("image");
     let house = House::open()?;
     let mebibytes = house.mebibytes;
-    let random = |bytes: u64| Content::Random(bytes);
     let whole = mebibytes * MIB;
+    let real = |packing| system_layers(12, 24 * MIB, packing);
     let cases = [
-        (format!("1 layer of {mebibytes} MiB"), vec![random(whole)]),
         (
-            format!("4 layers, {mebibytes} MiB together"),
-            vec![random(whole / 4); 4],
+            format!("1 layer of {mebibytes} MiB"),
+            vec![Content::Random(whole)],
         ),
         (
-            "12 layers of files of this machine".to_owned(),
-            system_layers(12, 24 * MIB)?,
+            format!("4 layers, {mebibytes} MiB together"),
+            vec![Content::Random(whole / 4); 4],
+        ),
+        (
+            "12 layers of files of this machine, gzip".to_owned(),
+            real(Packing::Gzip)?,
+        ),
+        (
+            "12 layers of files of this machine, zstd".to_owned(),
+            real(Packing::Zstd)?,
         ),
     ];
     for (name, layers) in cases {
@@ -40,15 +47,16 @@ fn main() -> anyhow::Result<()> {
         show("decrypt", &house.decrypt(&image)?);
         image.plain.remove()?;
     }
-    house.sizes()
+    house.sizes()?;
+    house.counts()
 }
 
 struct House {
     /// Everything lies in memory: no disk takes part.
     scratch: Scratch,
     ours: PathBuf,
-    /// Programs and what they call themselves.
-    skopeos: Vec<(PathBuf, String)>,
+    skopeos: Vec<Skopeo>,
+    keys: KeyPair,
     mebibytes: u64,
 }
 
@@ -60,40 +68,18 @@ struct Image {
 
 impl House {
     fn open() -> anyhow::Result<Self> {
-        let ours = workspace_binary("bailiwick")?;
-        let debian = run("skopeo", ["--version"])?.trim().replace("version ", "");
-        let mut skopeos = vec![(PathBuf::from("skopeo"), debian)];
-        match current_skopeo() {
-            Some((program, version)) => skopeos.push((program, format!("skopeo {version}"))),
-            None => println!("note: a current skopeo was not built and is not measured"),
-        }
-        let mebibytes = match std::env::var(SIZE) {
-            Ok(text) => text
-                .parse()
-                .with_context(|| format!("`{SIZE}` is no number of MiB"))?,
-            Err(_) => 1024,
-        };
         let memory = Path::new("/dev/shm");
         ensure!(in_memory(memory)?, "`/dev/shm` does not lie in memory");
         let _ = tempfile::env::override_temp_dir(memory);
         let scratch = Scratch::new("bench")?;
         scratch.clean_on_interrupt()?;
-        let house = Self {
+        Ok(Self {
+            ours: workspace_binary("bailiwick")?,
+            skopeos: skopeos()?,
+            keys: KeyPair::make(scratch.path())?,
+            mebibytes: layer_mebibytes()?,
             scratch,
-            ours,
-            skopeos,
-            mebibytes,
-        };
-        let (key, public) = (house.path("key.pem"), house.path("key.pub"));
-        let bits = "rsa_keygen_bits:3072";
-        let words = ["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", bits];
-        run("openssl", words.into_iter().chain(["-out", key.as_str()]))?;
-        run("openssl", ["pkey", "-pubout", "-in", &key, "-out", &public])?;
-        Ok(house)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.scratch.join(name).display().to_string()
+        })
     }
 
     fn image(&self, layers: &[Content]) -> anyhow::Result<Image> {
@@ -109,7 +95,7 @@ impl House {
     }
 
     fn encrypt(&self, image: &Image) -> anyhow::Result<Rounds<Usage>> {
-        let recipient = format!("jwe:{}", self.path("key.pub"));
+        let recipient = self.keys.recipient();
         let from = image.plain.transport();
         let ours = ["image", "encrypt", "--recipient", &recipient];
         let theirs = COPY.into_iter().chain(["--encryption-key", &recipient]);
@@ -119,15 +105,14 @@ impl House {
         })
     }
 
-    /// All open the same image, which Debian's skopeo encrypted.
+    /// All open the same image, which ours encrypted, so that its layers are bound to it.
     fn decrypt(&self, image: &Image) -> anyhow::Result<Rounds<Usage>> {
-        let recipient = format!("jwe:{}", self.path("key.pub"));
-        let key = self.path("key.pem");
+        let (recipient, key) = (self.keys.recipient(), self.keys.private());
         let encrypted = Layout::at(self.scratch.join("encrypted"));
         let from = encrypted.transport();
         let plain = image.plain.transport();
-        let words = COPY.into_iter().chain(["--encryption-key", &recipient]);
-        run("skopeo", words.chain([plain.as_str(), &from]))?;
+        let words = ["image", "encrypt", "--recipient", &recipient];
+        run(&self.ours, words.into_iter().chain([&plain, from.as_str()]))?;
         let ours = ["image", "decrypt", "--key", &key];
         let theirs = COPY.into_iter().chain(["--decryption-key", &key]);
         let theirs: Vec<&str> = theirs.collect();
@@ -165,7 +150,7 @@ impl House {
             Ok(measure(&mut openssl, LIMIT)?)
         };
         let mut sides = vec![Run::new("bailiwick", || copy(&self.ours, ours))];
-        for (program, name) in &self.skopeos {
+        for Skopeo { program, name } in &self.skopeos {
             let copy = &copy;
             sides.push(Run::new(name, move || copy(program, theirs)));
         }
@@ -173,37 +158,55 @@ impl House {
         alternate(LIMITS, sides)
     }
 
-    /// One random layer of many sizes: memory should stay flat, and time grow with the size.
+    /// One random layer of many sizes: memory should stay flat, and so should the rate once the layer is large.
     fn sizes(&self) -> anyhow::Result<()> {
-        println!("\n-- 1 layer of many sizes; ours alone, the best of 5 runs");
-        println!(
-            "{:>14} {:>12} {:>10} {:>12} {:>10}",
-            "bytes", "encrypt, s", "MiB", "decrypt, s", "MiB"
-        );
+        println!("\n-- 1 layer of many sizes; ours alone, {BEST}");
+        heading("bytes");
         for size in [10_000, MIB, 16 * MIB, 256 * MIB, 1024 * MIB, 4096 * MIB] {
-            let image = self.image(&[Content::Random(size)])?;
-            let encrypted = Layout::at(self.scratch.join("encrypted"));
-            let target = Layout::at(self.scratch.join("target"));
-            let recipient = format!("jwe:{}", self.path("key.pub"));
-            let key = self.path("key.pem");
-            let encrypt = ["image", "encrypt", "--recipient", &recipient];
-            let sealed = self.best(&encrypt, &image.plain, &encrypted, false)?;
-            image.plain.remove()?;
-            let decrypt = ["image", "decrypt", "--key", &key];
-            let opened = self.best(&decrypt, &encrypted, &target, true)?;
-            encrypted.remove()?;
-            println!("{size:>14} {sealed} {opened}");
+            self.line(size, &[Content::Random(size)])?;
         }
         Ok(())
     }
 
-    /// The least time and the most memory of five runs; leaves a result, unless it is to be removed.
+    /// As many bytes in more and more layers: what layers at the same time cost in memory.
+    fn counts(&self) -> anyhow::Result<()> {
+        let mebibytes = self.mebibytes;
+        println!("\n-- {mebibytes} MiB in 1, 4 and 12 layers; ours alone, {BEST}");
+        heading("layers");
+        for count in [1, 4, 12] {
+            let layer = Content::Random(mebibytes * MIB / count);
+            let layers: Vec<_> = (0..count).map(|_| layer.clone()).collect();
+            self.line(count, &layers)?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, name: u64, layers: &[Content]) -> anyhow::Result<()> {
+        let image = self.image(layers)?;
+        let encrypted = Layout::at(self.scratch.join("encrypted"));
+        let target = Layout::at(self.scratch.join("target"));
+        let (recipient, key) = (self.keys.recipient(), self.keys.private());
+        let encrypt = ["image", "encrypt", "--recipient", &recipient];
+        let sealed = self.best(&encrypt, &image.plain, &encrypted, image.bytes)?;
+        // There may be no room for three of them.
+        image.plain.remove()?;
+        let decrypt = ["image", "decrypt", "--key", &key];
+        let opened = self.best(&decrypt, &encrypted, &target, image.bytes)?;
+        let back = target.layers()?;
+        ensure!(same(&back, &image.layers), "the image did not come back");
+        encrypted.remove()?;
+        target.remove()?;
+        println!("{name:>14} {sealed} {opened}");
+        Ok(())
+    }
+
+    /// The least time, its rate, and the most memory of five runs; the last result stays.
     fn best(
         &self,
         words: &[&str],
         from: &Layout,
         to: &Layout,
-        remove: bool,
+        bytes: u64,
     ) -> anyhow::Result<String> {
         let (mut wall, mut memory) = (Duration::MAX, 0);
         for _ in 0..5 {
@@ -214,12 +217,17 @@ impl House {
             wall = wall.min(usage.wall);
             memory = memory.max(usage.peak_rss);
         }
-        if remove {
-            to.remove()?;
-        }
+        let seconds = wall.as_secs_f64();
+        let rate = bytes as f64 / MIB as f64 / seconds;
         let memory = memory as f64 / MIB as f64;
-        Ok(format!("{:>12.4} {memory:>10.1}", wall.as_secs_f64()))
+        Ok(format!("{seconds:>12.4} {rate:>10.1} {memory:>10.1}"))
     }
+}
+
+fn heading(first: &str) {
+    let columns = |work: &str| format!("{:>12} {:>10} {:>10}", work, "MiB/s", "peak, MiB");
+    let (encrypt, decrypt) = (columns("encrypt, s"), columns("decrypt, s"));
+    println!("{first:>14} {encrypt} {decrypt}");
 }
 
 /// Whether these are the same layers, which are named by their digests.
@@ -250,8 +258,7 @@ fn show(work: &str, rounds: &Rounds<Usage>) {
 
 const COPY: [&str; 3] = ["--insecure-policy", "copy", "--quiet"];
 const MIB: u64 = 1024 * 1024;
-/// Names the size of one layer, or of four together, in MiB.
-const SIZE: &str = "BENCH_LAYER_MIB";
+const BEST: &str = "the least time and the most memory of 5 runs";
 /// A minute for a GiB is slower than any tool was seen to be.
 const LIMIT: Duration = Duration::from_secs(240);
 const LIMITS: Limits = Limits {

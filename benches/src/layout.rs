@@ -1,22 +1,15 @@
 //! An OCI layout with one image to measure with, and what of it can be looked up afterwards.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod content;
 
-use aws_lc_rs::{digest, rand};
-use flate2::{Compression, write::GzEncoder};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
 use serde_json::{Value, json};
 
-/// What a layer holds.
-#[derive(Debug, Clone)]
-pub enum Content {
-    /// So many random bytes, packed as gzip that stores what it cannot press.
-    Random(u64),
-    /// Files of this machine, as a tar archive in gzip of the usual level.
-    Files(Vec<PathBuf>),
-}
+pub use content::{Content, Packing, system_layers};
 
 /// A layout on disk, its image tagged [`Layout::TAG`].
 #[derive(Debug, Clone)]
@@ -72,16 +65,25 @@ impl Layout {
         format!("oci:{}:{}", self.folder.display(), Self::TAG)
     }
 
+    /// The layers' descriptors, from the bottom; there is at least one.
+    ///
+    /// # Errors
+    /// [`LayoutError`]
+    pub fn descriptors(&self) -> Result<Vec<Value>, LayoutError> {
+        let index = self.json(&self.folder.join("index.json"))?;
+        let manifest = self.json(&self.blob(index.pointer("/manifests/0/digest"))?)?;
+        let layers = manifest.get("layers").and_then(Value::as_array);
+        let layers = layers.filter(|layers| !layers.is_empty());
+        layers.cloned().ok_or_else(|| self.form())
+    }
+
     /// The layers' files, from the bottom.
     ///
     /// # Errors
     /// [`LayoutError`]
     pub fn layers(&self) -> Result<Vec<PathBuf>, LayoutError> {
-        let index = self.json(&self.folder.join("index.json"))?;
-        let manifest = self.json(&self.blob(index.pointer("/manifests/0/digest"))?)?;
-        let layers = manifest.get("layers").and_then(Value::as_array);
-        let layers = layers.filter(|layers| !layers.is_empty());
-        let layers = layers.ok_or_else(|| self.form())?.iter();
+        let layers = self.descriptors()?;
+        let layers = layers.iter();
         layers.map(|layer| self.blob(layer.get("digest"))).collect()
     }
 
@@ -149,99 +151,6 @@ impl Layout {
     }
 }
 
-impl Content {
-    /// Answers the layer's descriptor and the digest of what it unpacks to.
-    fn write(&self, blobs: &Path) -> io::Result<(Value, String)> {
-        let written = blobs.join("being-written");
-        let level = match self {
-            Self::Random(_) => Compression::none(),
-            Self::Files(_) => Compression::default(),
-        };
-        let packed = Hashing::new(BufWriter::new(File::create(&written)?));
-        let mut gzip = Hashing::new(GzEncoder::new(packed, level));
-        match self {
-            Self::Random(length) => random(*length, &mut gzip)?,
-            Self::Files(files) => archive(files, &mut gzip)?,
-        }
-        let (gzip, diff_id, _) = gzip.finish();
-        let (mut file, digest, size) = gzip.finish()?.finish();
-        file.flush()?;
-        fs::rename(&written, blobs.join(&digest))?;
-        let descriptor = json!({
-            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-            "digest": format!("sha256:{digest}"), "size": size,
-        });
-        Ok((descriptor, format!("sha256:{diff_id}")))
-    }
-}
-
-fn random(length: u64, to: &mut impl Write) -> io::Result<()> {
-    let mut piece = vec![0; 1024 * 1024];
-    let mut left = length;
-    while left > 0 {
-        let count = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
-        let piece = piece.get_mut(..count).unwrap_or_default();
-        rand::fill(piece).map_err(|_| io::Error::other("no random bytes could be had"))?;
-        to.write_all(piece)?;
-        left -= count as u64;
-    }
-    Ok(())
-}
-
-fn archive(files: &[PathBuf], to: &mut impl Write) -> io::Result<()> {
-    let mut tar = Command::new("tar");
-    tar.args(["--create", "--absolute-names", "--file=-", "--"])
-        .args(files)
-        .stdout(Stdio::piped());
-    let mut tar: Child = tar.spawn()?;
-    if let Some(mut archive) = tar.stdout.take() {
-        io::copy(&mut archive, to)?;
-    }
-    match tar.wait()?.success() {
-        true => Ok(()),
-        false => Err(io::Error::other("tar could not read all files")),
-    }
-}
-
-/// Files of `/usr` that this machine really runs, in `count` layers of about `length` bytes each before they are packed.
-///
-/// # Errors
-/// The system's, when there are not enough of them.
-pub fn system_layers(count: usize, length: u64) -> io::Result<Vec<Content>> {
-    let mut files = Vec::new();
-    for folder in ["/usr/bin", "/usr/lib", "/usr/share"] {
-        collect(Path::new(folder), &mut files)?;
-    }
-    let mut files = files.into_iter();
-    let mut layers = Vec::new();
-    while layers.len() < count {
-        let (mut layer, mut size) = (Vec::new(), 0);
-        while size < length {
-            let too_few = || io::Error::other("there are too few files in /usr");
-            let (file, more) = files.next().ok_or_else(too_few)?;
-            layer.push(file);
-            size += more;
-        }
-        layers.push(Content::Files(layer));
-    }
-    Ok(layers)
-}
-
-/// Regular files and their sizes, by name. No single one of them fills a layer.
-fn collect(folder: &Path, files: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
-    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            collect(&entry.path(), files)?;
-        } else if metadata.is_file() && metadata.len() < 16 * 1024 * 1024 {
-            files.push((entry.path(), metadata.len()));
-        }
-    }
-    Ok(())
-}
-
 fn put(blobs: &Path, media_type: &str, content: &Value) -> io::Result<Value> {
     let content = content.to_string();
     let digest = hex::encode(digest::digest(&digest::SHA256, content.as_bytes()));
@@ -250,51 +159,13 @@ fn put(blobs: &Path, media_type: &str, content: &Value) -> io::Result<Value> {
     Ok(json!({ "mediaType": media_type, "digest": digest, "size": content.len() }))
 }
 
-/// Digests what passes by.
-struct Hashing<W> {
-    inner: W,
-    digest: digest::Context,
-    size: u64,
-}
-
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            digest: digest::Context::new(&digest::SHA256),
-            size: 0,
-        }
-    }
-
-    fn finish(self) -> (W, String, u64) {
-        let Self {
-            inner,
-            digest,
-            size,
-        } = self;
-        (inner, hex::encode(digest.finish()), size)
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.digest.update(bytes.get(..written).unwrap_or_default());
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 const BLOBS: &str = "blobs/sha256";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::process::Command;
 
     use flate2::read::GzDecoder;
 
@@ -304,28 +175,57 @@ mod tests {
         hex::encode(digest::digest(&digest::SHA256, bytes))
     }
 
+    fn unpack(packed: &[u8]) -> Vec<u8> {
+        if packed.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            return zstd::decode_all(packed).unwrap();
+        }
+        let mut plain = Vec::new();
+        GzDecoder::new(packed).read_to_end(&mut plain).unwrap();
+        plain
+    }
+
+    /// What `tar` lists, with sizes.
+    fn listed(folder: &Path, archive: &[u8]) -> String {
+        let path = folder.join("archive");
+        fs::write(&path, archive).unwrap();
+        let list = ["--list", "--verbose", "--absolute-names", "--file"];
+        let output = Command::new("tar").args(list).arg(path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     #[test]
     fn layers_are_named_by_their_digests_and_unpack_to_their_diff_ids() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "content").unwrap();
-        let contents = [Content::Random(2_000_001), Content::Files(vec![file])];
+        let contents = [
+            Content::Random(2_000_001),
+            Content::Files(vec![file.clone()], Packing::Gzip),
+            Content::Files(vec![file], Packing::Zstd),
+        ];
         let layout = Layout::of(folder.path().join("image"), &contents).unwrap();
         let layers = layout.layers().unwrap();
-        assert_eq!(layers.len(), 2);
-        let mut sizes = Vec::new();
-        let mut diff_ids = String::new();
+        let types = layout.descriptors().unwrap();
+        let types = types.iter().map(|layer| layer["mediaType"].as_str());
+        let types: Vec<_> = types.map(|name| name.unwrap().rsplit_once('+')).collect();
+        assert_eq!(types.len(), 3);
+        let packings = types.iter().map(|name| name.unwrap().1);
+        assert_eq!(packings.collect::<Vec<_>>(), ["gzip", "gzip", "zstd"]);
+        let (mut lists, mut diff_ids) = (Vec::new(), String::new());
         for layer in layers {
             let packed = fs::read(&layer).unwrap();
             assert_eq!(layer.file_name().unwrap(), sha256(&packed).as_str());
-            let mut plain = Vec::new();
-            GzDecoder::new(packed.as_slice())
-                .read_to_end(&mut plain)
-                .unwrap();
-            sizes.push(plain.len());
+            let plain = unpack(&packed);
+            lists.push(listed(folder.path(), &plain));
             diff_ids.push_str(&format!("\"sha256:{}\",", sha256(&plain)));
         }
-        assert_eq!(sizes, [2_000_001, 10_240]);
+        let wanted = [("2000001", "random"), ("7", "file"), ("7", "file")];
+        for (list, (size, name)) in lists.iter().zip(wanted) {
+            assert!(list.contains(&format!(" {size} ")), "{list}");
+            assert!(list.trim_end().ends_with(name), "{list}");
+            assert_eq!(list.lines().count(), 1, "{list}");
+        }
         let configs = fs::read_dir(folder.path().join("image").join(BLOBS)).unwrap();
         let wanted = diff_ids.trim_end_matches(',');
         let named = |path: PathBuf| {
@@ -337,9 +237,11 @@ mod tests {
 
     #[test]
     fn this_machine_has_files_for_a_real_image() {
-        let layers = system_layers(2, 1024 * 1024).unwrap();
-        assert!(matches!(&layers[..], [Content::Files(one), Content::Files(two)] if one != two));
-        assert!(system_layers(1, u64::MAX).is_err());
+        let layers = system_layers(2, 1024 * 1024, Packing::Gzip).unwrap();
+        assert!(
+            matches!(&layers[..], [Content::Files(one, _), Content::Files(two, _)] if one != two)
+        );
+        assert!(system_layers(1, u64::MAX, Packing::Gzip).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod contest;
+mod keys;
 mod layout;
 mod machine;
 mod peers;
@@ -8,8 +9,11 @@ mod process;
 mod spread;
 
 pub use contest::{Better, Limits, Rounds, Side, alternate};
-pub use layout::{Content, Layout, LayoutError, system_layers};
-pub use machine::{in_memory, introduce, own_cpu, start};
-pub use peers::{GoOcicrypt, PeerError, current_skopeo, imgcrypt_decoder, openssl_speed};
+pub use keys::KeyPair;
+pub use layout::{Content, Layout, LayoutError, Packing, system_layers};
+pub use machine::{in_memory, introduce, layer_mebibytes, own_cpu, pin_to_one_core, start};
+pub use peers::{
+    GoOcicrypt, PeerError, Primitive, Skopeo, imgcrypt_decoder, openssl_speed, skopeos,
+};
 pub use process::{ProcessError, Usage, measure};
 pub use spread::Spread;

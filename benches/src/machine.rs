@@ -52,6 +52,33 @@ pub fn in_memory(folder: &Path) -> io::Result<bool> {
 /// From `statfs(2)`.
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
+/// From now on this process, and every program that it starts, runs on one core only; answers which.
+///
+/// # Errors
+/// The system's, when it does not let us choose.
+pub fn pin_to_one_core() -> io::Result<usize> {
+    let core = rustix::thread::sched_getcpu();
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    rustix::thread::sched_setaffinity(None, &cores)?;
+    Ok(core)
+}
+
+/// How large the measured layer or file is, in MiB.
+///
+/// # Errors
+/// When `BENCH_LAYER_MIB` is set, and not to a number that is greater than zero.
+pub fn layer_mebibytes() -> io::Result<u64> {
+    let Some(text) = std::env::var_os("BENCH_LAYER_MIB") else {
+        return Ok(1024);
+    };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.filter(|number| *number > 0).ok_or_else(|| {
+        let text = text.display();
+        io::Error::other(format!("BENCH_LAYER_MIB: `{text}` is no number of MiB"))
+    })
+}
+
 /// One line about the machine, and a warning when others work on it.
 pub fn introduce(bench: &str) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -95,6 +122,19 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(own_cpu().unwrap() > before);
+    }
+
+    #[test]
+    fn a_pinned_process_and_its_children_have_one_core() {
+        // The affinity is this thread's, and that of what it starts.
+        let pinned = || {
+            let core = pin_to_one_core().unwrap();
+            let output = std::process::Command::new("nproc").output().unwrap();
+            (core, String::from_utf8(output.stdout).unwrap())
+        };
+        let (core, cores) = std::thread::spawn(pinned).join().unwrap();
+        assert!(core < rustix::thread::CpuSet::MAX_CPU);
+        assert_eq!(cores.trim(), "1");
     }
 
     #[test]

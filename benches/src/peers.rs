@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use fixture::{FixtureError, run};
+
 /// Why a peer gave no figure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,20 +35,49 @@ fn folder() -> PathBuf {
     house.unwrap_or(Path::new("/")).join("target/peers")
 }
 
-/// The newest skopeo that was built, and its version.
-#[must_use]
-pub fn current_skopeo() -> Option<(PathBuf, String)> {
-    let mut found = std::fs::read_dir(folder())
-        .ok()?
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let version = path.file_name()?.to_str()?.strip_prefix("skopeo-")?;
-            let version = version.to_owned();
-            Some((path, version))
-        })
-        .collect::<Vec<_>>();
-    found.sort();
-    found.pop()
+/// A skopeo to measure.
+#[derive(Debug, Clone)]
+pub struct Skopeo {
+    /// The program.
+    pub program: PathBuf,
+    /// It and its version.
+    pub name: String,
+}
+
+/// Debian's skopeo and, if it was built, a current one; says so if it was not.
+///
+/// # Errors
+/// [`FixtureError`], when there is no skopeo at all.
+pub fn skopeos() -> Result<Vec<Skopeo>, FixtureError> {
+    let words = run("skopeo", ["--version"])?;
+    let mut skopeos = vec![Skopeo {
+        program: PathBuf::from("skopeo"),
+        name: words.trim().replace("version ", ""),
+    }];
+    let current = current_skopeo();
+    if current.is_none() {
+        println!("note: a current skopeo was not built and is not measured");
+    }
+    skopeos.extend(current);
+    Ok(skopeos)
+}
+
+/// The newest that was built.
+fn current_skopeo() -> Option<Skopeo> {
+    let entries = std::fs::read_dir(folder()).ok()?;
+    let mut found = entries.filter_map(|entry| {
+        let program = entry.ok()?.path();
+        let version = program.file_name()?.to_str()?.strip_prefix("skopeo-")?;
+        let name = format!("skopeo {version}");
+        Some(Skopeo { program, name })
+    });
+    let first = found.next()?;
+    Some(
+        found.fold(first, |newest, other| match other.name > newest.name {
+            true => other,
+            false => newest,
+        }),
+    )
 }
 
 /// imgcrypt's decoder, if it was built.
@@ -60,10 +91,11 @@ pub struct GoOcicrypt {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
+    name: String,
 }
 
 impl GoOcicrypt {
-    /// Starts it on a random layer of `size` bytes; `None` where it was not built.
+    /// Starts it on a random layer of `size` bytes and lets it use one core; `None` where it was not built.
     ///
     /// # Errors
     /// [`PeerError::Run`]
@@ -72,24 +104,30 @@ impl GoOcicrypt {
         if !program.exists() {
             return Ok(None);
         }
-        let failed = |source| PeerError::Run {
-            peer: OCICRYPT,
-            source,
-        };
         let mut child = Command::new(program)
             .arg(size.to_string())
+            .env("GOMAXPROCS", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(failed)?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(questions), Some(answers)) => Ok(Some(Self {
-                child,
-                questions,
-                answers: BufReader::new(answers),
-            })),
-            _ => Err(failed(io::Error::other("its pipes are missing"))),
-        }
+            .map_err(broken)?;
+        let (Some(questions), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(broken(io::Error::other("its pipes are missing")));
+        };
+        let mut this = Self {
+            child,
+            questions,
+            answers: BufReader::new(answers),
+            name: String::new(),
+        };
+        this.name = this.ask("version")?;
+        Ok(Some(this))
+    }
+
+    /// It and its version.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How long one `encrypt` or `decrypt` took.
@@ -97,18 +135,26 @@ impl GoOcicrypt {
     /// # Errors
     /// [`PeerError`]
     pub fn time(&mut self, operation: &str) -> Result<Duration, PeerError> {
-        let failed = |source| PeerError::Run {
-            peer: OCICRYPT,
-            source,
-        };
-        writeln!(self.questions, "{operation}").map_err(failed)?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).map_err(failed)?;
-        let nanoseconds = answer.trim().parse().map_err(|_| PeerError::Answer {
+        let answer = self.ask(operation)?;
+        let nanoseconds = answer.parse().map_err(|_| PeerError::Answer {
             peer: OCICRYPT,
             answer,
         })?;
         Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    fn ask(&mut self, question: &str) -> Result<String, PeerError> {
+        writeln!(self.questions, "{question}").map_err(broken)?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).map_err(broken)?;
+        Ok(answer.trim().to_owned())
+    }
+}
+
+fn broken(source: io::Error) -> PeerError {
+    PeerError::Run {
+        peer: OCICRYPT,
+        source,
     }
 }
 
@@ -120,14 +166,36 @@ impl Drop for GoOcicrypt {
     }
 }
 
-/// What OpenSSL's own benchmark says of a primitive on one core (`aes-256-ctr`, `sha256`), in bytes per second over `piece` bytes.
+/// What OpenSSL's own benchmark can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Primitive {
+    /// SHA-256.
+    Sha256,
+    /// HMAC with it.
+    HmacSha256,
+    /// AES in counter mode, with a key of 256 bits.
+    Aes256Ctr,
+}
+
+impl Primitive {
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Sha256 => ["-evp", "sha256"],
+            Self::HmacSha256 => ["-hmac", "sha256"],
+            Self::Aes256Ctr => ["-evp", "aes-256-ctr"],
+        }
+    }
+}
+
+/// What OpenSSL's own benchmark says, in bytes per second, of one second over the same `piece` bytes on one core.
 ///
 /// # Errors
 /// [`PeerError`]
-pub fn openssl_speed(primitive: &str, piece: usize) -> Result<f64, PeerError> {
+pub fn openssl_speed(primitive: Primitive, piece: usize) -> Result<f64, PeerError> {
     let output = Command::new(OPENSSL)
-        .args(["speed", "-seconds", "1", "-bytes"])
-        .args([piece.to_string().as_str(), "-evp", primitive])
+        .args(["speed", "-elapsed", "-seconds", "1", "-bytes"])
+        .arg(piece.to_string())
+        .args(primitive.words())
         .stderr(Stdio::null())
         .output()
         .map_err(|source| PeerError::Run {
@@ -168,10 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn openssl_has_figures_of_both_primitives() {
-        for primitive in ["aes-256-ctr", "sha256"] {
+    fn openssl_has_figures_of_all_primitives() {
+        for primitive in [
+            Primitive::Sha256,
+            Primitive::HmacSha256,
+            Primitive::Aes256Ctr,
+        ] {
             assert!(openssl_speed(primitive, 65536).unwrap() > 1e6);
         }
-        assert!(openssl_speed("no-such-cipher", 65536).is_err());
     }
 }

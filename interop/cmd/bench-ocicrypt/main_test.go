@@ -8,8 +8,8 @@ import (
 
 func TestLayersComeBack(t *testing.T) {
 	var answers bytes.Buffer
-	err := serve([]string{"100000"}, strings.NewReader("encrypt\ndecrypt\n"), &answers)
-	if err != nil || strings.Count(answers.String(), "\n") != 2 {
+	err := serve([]string{"100000"}, strings.NewReader("version\nencrypt\ndecrypt\n"), &answers)
+	if err != nil || strings.Count(answers.String(), "\n") != 3 || !strings.HasPrefix(answers.String(), "Go ocicrypt") {
 		t.Fatalf("%v %q", err, answers.String())
 	}
 }
