@@ -70,21 +70,13 @@ impl<'a> House<'a> {
         let keys = KeyPair::make(scratch.path())?;
         let registry = Registry::start(&scratch)?;
         let pause = registry.push(&Recipe::pause().build(&scratch)?, "bench/pause:1")?;
-        let folder = keys.private_folder().display().to_string();
-        let path = "--decryption-keys-path";
         let program = workspace_binary("bailiwick")?;
-        let node = |name: &str, program: PathBuf, words: &[&str]| -> anyhow::Result<Node> {
-            let keys = [path, folder.as_str()];
-            let words = words.iter().chain(&keys);
-            let decoder = Decoder {
-                program,
-                arguments: words.map(|word| (*word).to_owned()).collect(),
-                environment: Vec::new(),
-            };
+        let node = |name: &str, program: PathBuf, words: &[&str]| {
+            let decoder = decoder(program, words, &keys);
             let config = NodeConfig::new(name, &registry, &pause).decoder(decoder);
             let containerd = Containerd::start(&scratch, &config)?;
             let cri = runtime.block_on(containerd.cri())?;
-            Ok(Node { containerd, cri })
+            anyhow::Ok(Node { containerd, cri })
         };
         let ours = node("ours", program.clone(), &["plugin", "containerd-decoder"])?;
         let imgcrypt = match imgcrypt_decoder() {
@@ -143,6 +135,18 @@ impl<'a> House<'a> {
             node.forget()?;
             Ok(took)
         })
+    }
+}
+
+/// All decoders are given the same folder of keys.
+fn decoder(program: PathBuf, words: &[&str], keys: &KeyPair) -> Decoder {
+    let folder = keys.private_folder().display().to_string();
+    let keys = ["--decryption-keys-path", folder.as_str()];
+    let words = words.iter().chain(&keys);
+    Decoder {
+        program,
+        arguments: words.map(|word| (*word).to_owned()).collect(),
+        environment: Vec::new(),
     }
 }
 

@@ -16,10 +16,25 @@ type Run<'a> = Side<'a, Usage, anyhow::Error>;
 fn main() -> anyhow::Result<()> {
     introduce("image");
     let house = House::open()?;
-    let mebibytes = house.mebibytes;
+    for (name, layers) in cases(house.mebibytes)? {
+        let image = house.image(&layers)?;
+        println!(
+            "\n-- {name}; {} MiB packed; jwe recipient, RSA-3072",
+            image.bytes / MIB
+        );
+        show("encrypt", &house.encrypt(&image)?);
+        show("decrypt", &house.decrypt(&image)?);
+        image.plain.remove()?;
+    }
+    house.sizes()?;
+    house.counts()
+}
+
+/// What each image is called, and its layers.
+fn cases(mebibytes: u64) -> anyhow::Result<Vec<(String, Vec<Content>)>> {
     let whole = mebibytes * MIB;
     let real = |packing| system_layers(12, 24 * MIB, packing);
-    let cases = [
+    Ok(vec![
         (
             format!("1 layer of {mebibytes} MiB"),
             vec![Content::Random(whole)],
@@ -36,19 +51,7 @@ fn main() -> anyhow::Result<()> {
             "12 layers of files of this machine, zstd".to_owned(),
             real(Packing::Zstd)?,
         ),
-    ];
-    for (name, layers) in cases {
-        let image = house.image(&layers)?;
-        println!(
-            "\n-- {name}; {} MiB packed; jwe recipient, RSA-3072",
-            image.bytes / MIB
-        );
-        show("encrypt", &house.encrypt(&image)?);
-        show("decrypt", &house.decrypt(&image)?);
-        image.plain.remove()?;
-    }
-    house.sizes()?;
-    house.counts()
+    ])
 }
 
 struct House {
