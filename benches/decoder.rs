@@ -10,10 +10,16 @@ use benches::{
 };
 use fixture::{
     Containerd, Cri, Decoder, NodeConfig, Recipe, Registry, Scratch, run, workspace_binary,
+    yield_to_interrupt,
 };
 use tokio::runtime::Runtime;
 
 fn main() -> anyhow::Result<()> {
+    // What fails while an interrupt ends the parts must not end us before them.
+    compare_all().inspect_err(|_| yield_to_interrupt())
+}
+
+fn compare_all() -> anyhow::Result<()> {
     introduce("decoder");
     let runtime = Runtime::new()?;
     let house = House::open(&runtime)?;

@@ -11,12 +11,17 @@ use benches::{
     Better, Limits, Rounds, Side, alternate, in_memory, introduce, layer_mebibytes, own_cpu,
     pin_to_one_core, start,
 };
-use fixture::Scratch;
+use fixture::{Scratch, yield_to_interrupt};
 use rustix::fs::{FallocateFlags, fallocate};
 
 type Run<'a> = Side<'a, Figures, anyhow::Error>;
 
 fn main() -> anyhow::Result<()> {
+    // What fails while an interrupt ends the parts must not end us before them.
+    compare_all().inspect_err(|_| yield_to_interrupt())
+}
+
+fn compare_all() -> anyhow::Result<()> {
     introduce("files");
     let core = pin_to_one_core()?;
     println!("all sides run on core {core} alone, one thread");

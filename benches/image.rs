@@ -9,11 +9,16 @@ use benches::{
     Better, Content, KeyPair, Layout, Limits, Packing, Rounds, Side, Skopeo, Usage, alternate,
     in_memory, introduce, layer_mebibytes, measure, skopeos, system_layers,
 };
-use fixture::{Scratch, run, workspace_binary};
+use fixture::{Scratch, run, workspace_binary, yield_to_interrupt};
 
 type Run<'a> = Side<'a, Usage, anyhow::Error>;
 
 fn main() -> anyhow::Result<()> {
+    // What fails while an interrupt ends the parts must not end us before them.
+    compare_all().inspect_err(|_| yield_to_interrupt())
+}
+
+fn compare_all() -> anyhow::Result<()> {
     introduce("image");
     let house = House::open()?;
     for (name, layers) in cases(house.mebibytes)? {

@@ -12,13 +12,18 @@ use benches::{
     Better, Content, KeyPair, Layout, Limits, Rounds, Side, Skopeo, alternate, imgcrypt_decoder,
     in_memory, introduce, measure, skopeos, start,
 };
-use fixture::{Scratch, run, workspace_binary};
+use fixture::{Scratch, run, workspace_binary, yield_to_interrupt};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::json;
 
 type Run<'a> = Side<'a, f64, anyhow::Error>;
 
 fn main() -> anyhow::Result<()> {
+    // What fails while an interrupt ends the parts must not end us before them.
+    compare_all().inspect_err(|_| yield_to_interrupt())
+}
+
+fn compare_all() -> anyhow::Result<()> {
     introduce("start");
     let house = House::open()?;
     show(
