@@ -62,11 +62,6 @@ impl Pending {
         self.filled += bytes.len();
     }
 
-    /// What was kept may be of a key or of a plain layer.
-    pub(crate) fn erase(&mut self) {
-        self.block.zeroize();
-    }
-
     /// The last one or two blocks (FIPS 180-4, 5.1.1), when `before` bytes came before the first piece.
     pub(crate) fn ending(&self, before: u64) -> Ending {
         let mut bytes = [0; 2 * BLOCK];
@@ -81,6 +76,13 @@ impl Pending {
             *to = from;
         }
         Ending { bytes, count }
+    }
+}
+
+/// What was kept may be of a key or of a plain layer.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.block.zeroize();
     }
 }
 

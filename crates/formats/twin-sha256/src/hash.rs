@@ -1,6 +1,6 @@
 //! One or more states that run over the same bytes, and how they end.
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::backend::Backend;
 use crate::blocks::Pending;
@@ -74,14 +74,13 @@ impl<const N: usize> Running<N> {
 impl<const N: usize> Drop for Running<N> {
     fn drop(&mut self) {
         self.states.zeroize();
-        self.pending.erase();
     }
 }
 
 /// HMAC's second hash: the outer padded key, which `outer` has taken, and the inner hash.
 pub(crate) fn outer_hash(backend: Backend, outer: State, mut inner: State) -> State {
     let mut pending = Pending::new();
-    pending.feed(&to_bytes(inner), |_| {});
+    pending.feed(&*Zeroizing::new(to_bytes(inner)), |_| {});
     let mut state = [outer];
     backend.compress(&mut state, pending.ending(BLOCK as u64).blocks());
     inner.zeroize();

@@ -43,7 +43,7 @@ fn fill(schedule: &mut [[u32; 8]; 8], block: &Block) {
         if number > 0 {
             advance(&mut words);
         }
-        let sums = words.iter().zip(constants.as_flattened());
+        let sums = words.iter().zip(constants.iter().flat_map(|four| &four.0));
         for (scheduled, (word, constant)) in scheduled.as_flattened_mut().iter_mut().zip(sums) {
             *scheduled = word.wrapping_add(*constant);
         }

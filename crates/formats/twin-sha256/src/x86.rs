@@ -6,6 +6,7 @@ mod sha_ni;
 use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_loadu_si128, _mm_set_epi8, _mm_shuffle_epi8};
 
 use crate::Block;
+use crate::constants::Four;
 
 pub(crate) use self::avx512::Avx512;
 pub(crate) use self::sha_ni::ShaNi;
@@ -27,7 +28,7 @@ fn words(block: &Block) -> [__m128i; 4] {
 /// Four of the rounds' constants.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn aligned(constants: &[u32; 4]) -> __m128i {
-    // SAFETY: sixteen readable bytes; `Rounds` is aligned to sixteen and holds nothing but such fours.
+fn aligned(Four(constants): &Four) -> __m128i {
+    // SAFETY: sixteen readable bytes, the whole of a `Four`, which is aligned to sixteen.
     unsafe { _mm_load_si128(constants.as_ptr().cast()) }
 }

@@ -3,7 +3,7 @@
 use super::instructions::{
     Vector, add, hash_lower, hash_upper, load, load_big_endian, schedule_0, schedule_1, store,
 };
-use crate::constants::{ROUNDS, Rounds};
+use crate::constants::{Four, ROUNDS, Rounds};
 use crate::{Block, State};
 
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
@@ -109,9 +109,9 @@ impl<const N: usize> Lanes<N> {
     /// The states take turns, so that none waits for its own last instruction. The sum is made once for all of them.
     #[inline]
     #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,sha2"))]
-    fn four_rounds(&mut self, words: Vector, constants: &[u32; 4]) {
+    fn four_rounds(&mut self, words: Vector, constants: &Four) {
         let Self { abcd, efgh } = self;
-        let sum = add(words, load(constants));
+        let sum = add(words, load(&constants.0));
         for (abcd, efgh) in abcd.iter_mut().zip(efgh.iter_mut()) {
             let before = *abcd;
             *abcd = hash_lower(before, *efgh, sum);

@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 };
 
 use super::{aligned, words};
-use crate::constants::{ROUNDS, Rounds};
+use crate::constants::{Four, ROUNDS, Rounds};
 use crate::{Block, State};
 
 /// Proof that the processor has the instructions.
@@ -152,7 +152,7 @@ fn take<const BOTH: bool>(lanes: &mut Lanes, blocks: &[Block], others: &[Block])
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx2")]
-fn four_rounds(lanes: Lanes, w: __m128i, v: __m128i, constants: &[u32; 4]) -> Lanes {
+fn four_rounds(lanes: Lanes, w: __m128i, v: __m128i, constants: &Four) -> Lanes {
     let constants = aligned(constants);
     let (w, v) = (_mm_add_epi32(w, constants), _mm_add_epi32(v, constants));
     let (low, high) = (_mm_unpacklo_epi32(w, v), _mm_unpackhi_epi32(w, v));

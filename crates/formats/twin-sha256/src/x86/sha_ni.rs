@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::{aligned, words};
-use crate::constants::{ROUNDS, Rounds};
+use crate::constants::{Four, ROUNDS, Rounds};
 use crate::{Block, State};
 
 /// Proof that the processor has the instructions.
@@ -175,7 +175,7 @@ impl<const N: usize> Lanes<N> {
     /// The states take turns, so that none waits for its own last instruction. The sum is made once for all of them.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
-    fn four_rounds(&mut self, words: __m128i, constants: &[u32; 4]) {
+    fn four_rounds(&mut self, words: __m128i, constants: &Four) {
         let Self { abef, cdgh } = self;
         let sum = _mm_add_epi32(words, aligned(constants));
         for (abef, cdgh) in abef.iter().zip(cdgh.iter_mut()) {
