@@ -137,7 +137,7 @@ fn sealing(layer: &Layer) -> Run<'_> {
 
 fn sealing_beside(layer: &Layer) -> Run<'_> {
     let mut output = vec![0; SIZE];
-    Run::new("LayerSealer::update_beside", move || {
+    Run::new("LayerSealer::danger_halves", move || {
         rate(|| {
             let mut beside = Sha256::new();
             seal(&layer.plain, &mut output, Some(&mut beside))?;
@@ -156,7 +156,7 @@ fn opening(layer: &Layer) -> Run<'_> {
 
 fn opening_beside(layer: &Layer) -> Run<'_> {
     let mut output = vec![0; SIZE];
-    Run::new("LayerOpener::update_beside", move || {
+    Run::new("LayerOpener::danger_halves", move || {
         rate(|| {
             let mut beside = Sha256::new();
             open(
@@ -179,11 +179,15 @@ fn seal(
     let mut sealer = LayerSealer::new(&mut SystemRandomness)?;
     for (input, output) in plain.chunks(PIECE).zip(output.chunks_mut(PIECE)) {
         match &mut beside {
-            Some(plain) => sealer.update_beside(input, output, plain)?,
+            Some(plain) => {
+                let (mut cipher, mut tags) = sealer.danger_halves();
+                cipher.apply(input, output)?;
+                tags.update(output, plain, input)?;
+            }
             None => sealer.update(input, output)?,
         }
     }
-    Ok(sealer.finish())
+    Ok(sealer.finish()?)
 }
 
 fn open(
@@ -195,7 +199,11 @@ fn open(
     let mut opener = LayerOpener::new(&finished.key, &PublicOptions::new(finished.hmac))?;
     for (input, output) in sealed.chunks(PIECE).zip(output.chunks_mut(PIECE)) {
         match &mut beside {
-            Some(plain) => opener.update_beside(input, output, plain)?,
+            Some(plain) => {
+                let (mut cipher, mut tags) = opener.danger_halves();
+                cipher.apply(input, output)?;
+                tags.update(input, plain, output)?;
+            }
             None => opener.update(input, output)?,
         }
     }
@@ -310,7 +318,7 @@ fn rate(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
 /// Much more than any cache holds.
 const SIZE: usize = 256 * 1024 * 1024;
 /// As the image pipeline hands them on.
-const PIECE: usize = 512 * 1024;
+const PIECE: usize = 256 * 1024;
 /// OpenSSL takes three seconds of each round.
 const LIMITS: Limits = Limits {
     least: 7,

@@ -28,7 +28,9 @@ fn compare_all() -> anyhow::Result<()> {
             image.bytes / MIB
         );
         show("encrypt", &house.encrypt(&image)?);
-        show("decrypt", &house.decrypt(&image)?);
+        let decrypted = house.decrypt(&image)?;
+        show("decrypt", &decrypted.without(1));
+        show("decrypt --leave-content", &decrypted.without(0));
         image.plain.remove()?;
     }
     house.sizes()?;
@@ -108,7 +110,7 @@ impl House {
         let ours = ["image", "encrypt", "--recipient", &recipient];
         let theirs = COPY.into_iter().chain(["--encryption-key", &recipient]);
         let theirs: Vec<&str> = theirs.collect();
-        self.compare(image, &ours, &theirs, &from, |layers| {
+        self.compare(image, &[&ours], &theirs, &from, |layers| {
             layers.len() == image.layers.len() && !same(layers, &image.layers)
         })
     }
@@ -122,9 +124,10 @@ impl House {
         let words = ["image", "encrypt", "--recipient", &recipient];
         run(&self.ours, words.into_iter().chain([&plain, from.as_str()]))?;
         let ours = ["image", "decrypt", "--key", &key];
+        let left = [&ours[..], &["--leave-content"]].concat();
         let theirs = COPY.into_iter().chain(["--decryption-key", &key]);
         let theirs: Vec<&str> = theirs.collect();
-        let rounds = self.compare(image, &ours, &theirs, &from, |layers| {
+        let rounds = self.compare(image, &[&ours, &left], &theirs, &from, |layers| {
             same(layers, &image.layers)
         });
         encrypted.remove()?;
@@ -135,7 +138,7 @@ impl House {
     fn compare(
         &self,
         image: &Image,
-        ours: &[&str],
+        ours: &[&[&str]],
         theirs: &[&str],
         from: &str,
         well: impl Fn(&[PathBuf]) -> bool,
@@ -157,9 +160,10 @@ impl House {
             openssl.args(["dgst", "-sha256"]).args(&image.layers);
             Ok(measure(&mut openssl, LIMIT)?)
         };
-        let mut sides = vec![Run::new("bailiwick", || copy(&self.ours, ours))];
+        let copy = &copy;
+        let side = |words| Run::new("bailiwick", move || copy(&self.ours, words));
+        let mut sides: Vec<_> = ours.iter().copied().map(side).collect();
         for Skopeo { program, name } in &self.skopeos {
-            let copy = &copy;
             sides.push(Run::new(name, move || copy(program, theirs)));
         }
         sides.push(Run::new("one SHA-256 pass (openssl)", digest));

@@ -107,6 +107,25 @@ impl<T: Clone> Rounds<T> {
     }
 }
 
+impl<T: Clone> Rounds<T> {
+    /// The same rounds without one side: two of ours are compared with the peers one by one.
+    #[must_use]
+    pub fn without(&self, side: usize) -> Self {
+        fn others<U: Clone>(all: &[U], side: usize) -> Vec<U> {
+            let others = all.iter().enumerate().filter(|(index, _)| *index != side);
+            others.map(|(_, one)| one.clone()).collect()
+        }
+        Self {
+            names: others(&self.names, side),
+            rounds: self
+                .rounds
+                .iter()
+                .map(|round| others(round, side))
+                .collect(),
+        }
+    }
+}
+
 impl<T> Rounds<T> {
     /// One more side, whose figure follows from those of the same round.
     #[must_use]
@@ -218,6 +237,15 @@ mod tests {
         let table = ours.table("work", "s", Better::Less, |figure| *figure);
         assert!(!table.contains("peer"), "{table}");
         assert!(ratio.ends_with("0.250      0.250      0.250"), "{ratio}");
+    }
+
+    #[test]
+    fn without_the_first_side_the_second_is_ours() {
+        let (rounds, _) = contest(limits(2, 2, Duration::ZERO));
+        let without = rounds.without(0);
+        assert_eq!(without.names, ["peer"]);
+        assert_eq!(without.rounds, [[8.0], [8.0]]);
+        assert_eq!(rounds.without(1).names, ["ours"]);
     }
 
     #[test]

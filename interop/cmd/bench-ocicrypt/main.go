@@ -143,4 +143,4 @@ func decrypt(sealed []byte, options blockcipher.LayerBlockCipherOptions, to io.W
 type onlyWriter struct{ io.Writer }
 
 // pieceLen is what callers of ocicrypt read at once; ours uses the same.
-const pieceLen = 512 * 1024
+const pieceLen = 256 * 1024

@@ -109,7 +109,7 @@ fn layer_for(
     let mut ciphertext = vec![0; plain.len()];
     let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     sealer.update(&plain, &mut ciphertext).unwrap();
-    let finished = sealer.finish();
+    let finished = sealer.finish().unwrap();
     let (digest, size) = (finished.digest, finished.size);
     let (public, private) = finished.into_options(Digest::of(&plain), bound(digest, size));
     let annotations = seal_annotations(&public, &private, &[wrapper]).unwrap();

@@ -65,7 +65,11 @@ impl Authority {
 fn options() -> PrivateOptions {
     let sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     let digest = oci_crypt::Digest::of(b"plain");
-    sealer.finish().into_options(digest, Bound::Unbound).1
+    sealer
+        .finish()
+        .unwrap()
+        .into_options(digest, Bound::Unbound)
+        .1
 }
 
 fn asked(provider: &str, argument: &str, options: &PrivateOptions) -> zeroize::Zeroizing<Vec<u8>> {

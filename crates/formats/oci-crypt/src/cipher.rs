@@ -22,6 +22,14 @@ pub enum CipherError {
         /// Length of the output.
         output: usize,
     },
+    /// Fault: the caller; each half of the work must see every piece.
+    #[error("{cipher} bytes went through the cipher and {tags} were authenticated")]
+    Halves {
+        /// Bytes encrypted or decrypted.
+        cipher: u64,
+        /// Bytes authenticated.
+        tags: u64,
+    },
     /// Fault: whoever changed the layer, or its key is another layer's.
     #[error("layer was altered: its HMAC does not verify")]
     Altered,
@@ -100,34 +108,24 @@ impl LayerSealer {
         })
     }
 
-    /// As [`Self::update`]; `plain` takes the plaintext in the same pass, for little more time.
-    pub fn update_beside(
-        &mut self,
-        input: &[u8],
-        output: &mut [u8],
-        plain: &mut Sha256,
-    ) -> Result<(), CipherError> {
-        pieces(input, output, |input, output| {
-            self.cipher.apply(input, output)?;
-            self.tags.update_beside(output, plain, input);
-            Ok(())
-        })
+    /// Both halves of the work, for two threads; the second one digests the plaintext as well.
+    ///
+    /// Dangerous: each piece of the ciphertext must be seen by both, in order. [`Self::finish`] compares how many bytes they saw,
+    /// and not which: what only the cipher saw is authentic to nobody.
+    pub fn danger_halves(&mut self) -> (CipherHalf<'_>, TagsHalf<'_>) {
+        (CipherHalf(&mut self.cipher), TagsHalf(&mut self.tags))
     }
 
     /// Ends the layer.
-    pub fn finish(self) -> Finished {
-        let Self {
-            cipher: _,
-            tags,
-            key,
-        } = self;
-        let (hmac, Verified { digest, size }) = tags.finish();
-        Finished {
+    pub fn finish(self) -> Result<Finished, CipherError> {
+        let Self { cipher, tags, key } = self;
+        let (hmac, Verified { digest, size }) = tags.finish(&cipher)?;
+        Ok(Finished {
             hmac,
             digest,
             size,
             key,
-        }
+        })
     }
 }
 
@@ -182,28 +180,47 @@ impl LayerOpener {
         })
     }
 
-    /// As [`Self::update`]; `plain` takes the plaintext in the same pass, for little more time.
-    pub fn update_beside(
-        &mut self,
-        input: &[u8],
-        output: &mut [u8],
-        plain: &mut Sha256,
-    ) -> Result<(), CipherError> {
-        pieces(input, output, |input, output| {
-            self.cipher.apply(input, output)?;
-            self.tags.update_beside(input, plain, output);
-            Ok(())
-        })
+    /// Both halves of the work, for two threads; the second one digests the plaintext as well.
+    ///
+    /// Dangerous: each piece of the ciphertext must be seen by both, in order. [`Self::finish`] compares how many bytes they saw,
+    /// and not which: what only the cipher saw is authentic to nobody.
+    pub fn danger_halves(&mut self) -> (CipherHalf<'_>, TagsHalf<'_>) {
+        (CipherHalf(&mut self.cipher), TagsHalf(&mut self.tags))
     }
 
     /// Verifies the HMAC, in constant time.
     pub fn finish(self) -> Result<Verified, CipherError> {
-        let Self {
-            cipher: _,
-            tags,
-            hmac,
-        } = self;
-        tags.verify(&hmac)
+        let Self { cipher, tags, hmac } = self;
+        let (found, verified) = tags.finish(&cipher)?;
+        verify(&found, &hmac)?;
+        Ok(verified)
+    }
+}
+
+/// Encrypts or decrypts.
+pub struct CipherHalf<'l>(&'l mut CounterMode);
+
+impl CipherHalf<'_> {
+    /// The next piece; `output` is as long as `input`.
+    pub fn apply(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), CipherError> {
+        pieces(input, output, |input, output| self.0.apply(input, output))
+    }
+}
+
+/// Authenticates and digests.
+pub struct TagsHalf<'l>(&'l mut Tags);
+
+impl TagsHalf<'_> {
+    /// The next piece of ciphertext; `plain` takes its plaintext, which is as long, in the same pass and little more time.
+    pub fn update(
+        &mut self,
+        ciphertext: &[u8],
+        plain: &mut Sha256,
+        plaintext: &[u8],
+    ) -> Result<(), CipherError> {
+        same_length(ciphertext, plaintext)?;
+        self.0.update_beside(ciphertext, plain, plaintext);
+        Ok(())
     }
 }
 
@@ -230,7 +247,9 @@ impl LayerVerifier {
     /// Verifies the HMAC, in constant time.
     pub fn finish(self) -> Result<Verified, CipherError> {
         let Self { tags, hmac } = self;
-        tags.verify(&hmac)
+        let (found, verified) = tags.end();
+        verify(&found, &hmac)?;
+        Ok(verified)
     }
 }
 
@@ -258,7 +277,18 @@ impl Tags {
         self.size += ciphertext.len() as u64;
     }
 
-    fn finish(self) -> ([u8; 32], Verified) {
+    /// Of a layer that went through a cipher as well, all of it.
+    fn finish(self, cipher: &CounterMode) -> Result<([u8; 32], Verified), CipherError> {
+        match cipher.done == self.size {
+            true => Ok(self.end()),
+            false => Err(CipherError::Halves {
+                cipher: cipher.done,
+                tags: self.size,
+            }),
+        }
+    }
+
+    fn end(self) -> ([u8; 32], Verified) {
         let Twin { digest, mac } = self.twin.finish();
         let verified = Verified {
             digest: Digest::from_sha256(digest),
@@ -266,19 +296,17 @@ impl Tags {
         };
         (mac, verified)
     }
+}
 
-    fn verify(self, expected: &[u8; 32]) -> Result<Verified, CipherError> {
-        let (hmac, verified) = self.finish();
-        verify_slices_are_equal(&hmac, expected).map_err(|_| CipherError::Altered)?;
-        Ok(verified)
-    }
+fn verify(found: &[u8; 32], expected: &[u8; 32]) -> Result<(), CipherError> {
+    verify_slices_are_equal(found, expected).map_err(|_| CipherError::Altered)
 }
 
 /// AES-256-CTR with a 128-bit big-endian counter that starts at the nonce; encrypting and decrypting are the same.
 struct CounterMode {
     key: StreamingEncryptingKey,
-    /// Bytes done, modulo the block length.
-    offset: usize,
+    /// Bytes so far.
+    done: u64,
 }
 
 impl CounterMode {
@@ -286,14 +314,14 @@ impl CounterMode {
         let context = EncryptionContext::Iv128(key.expose_nonce().into());
         UnboundCipherKey::new(&AES_256, key.expose_key())
             .and_then(|key| StreamingEncryptingKey::less_safe_ctr(key, context))
-            .map(|key| Self { key, offset: 0 })
+            .map(|key| Self { key, done: 0 })
             .map_err(|_| CipherError::Failed)
     }
 
     /// The library wants room up to the next block's end. What ends on a block goes straight to the output, the rest
     /// through a small buffer.
     fn apply(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), CipherError> {
-        let beyond = (self.offset + input.len()) % BLOCK;
+        let beyond = (self.offset() + input.len()) % BLOCK;
         let aligned = input.len().saturating_sub(beyond);
         let (head, tail) = input.split_at(aligned);
         let (head_out, tail_out) = output.split_at_mut(aligned);
@@ -318,28 +346,38 @@ impl CounterMode {
         if written.written().len() != input.len() {
             return Err(CipherError::Failed);
         }
-        self.offset = (self.offset + input.len()) % BLOCK;
+        self.done += input.len() as u64;
         Ok(())
+    }
+
+    /// Into the block that is begun.
+    fn offset(&self) -> usize {
+        (self.done % BLOCK as u64) as usize
     }
 }
 
 const BLOCK: usize = 16;
-/// A multiple of all blocks, and small: whichever of cipher and hash comes second finds the piece in the first cache, and what
+/// Of `update`. A multiple of all blocks, and small: whichever of cipher and hash comes second finds the piece in the first cache, and what
 /// the cipher wrote into memory that is not cached goes there while the next piece is hashed. Measured from 1 to 256 KiB: 4 and
 /// 8 are the fastest, and opening into fresh memory loses 3 % at 16 and 5 % at 64.
 const PIECE: usize = 8 * 1024;
+
+fn same_length(input: &[u8], output: &[u8]) -> Result<(), CipherError> {
+    match input.len() == output.len() {
+        true => Ok(()),
+        false => Err(CipherError::Lengths {
+            input: input.len(),
+            output: output.len(),
+        }),
+    }
+}
 
 fn pieces(
     input: &[u8],
     output: &mut [u8],
     mut each: impl FnMut(&[u8], &mut [u8]) -> Result<(), CipherError>,
 ) -> Result<(), CipherError> {
-    if input.len() != output.len() {
-        return Err(CipherError::Lengths {
-            input: input.len(),
-            output: output.len(),
-        });
-    }
+    same_length(input, output)?;
     input
         .chunks(PIECE)
         .zip(output.chunks_mut(PIECE))

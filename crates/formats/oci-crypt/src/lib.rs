@@ -17,8 +17,8 @@ pub use annotations::{
 };
 pub use binding::{Binding, BindingMismatch, Bound, SeenDescriptor, SeenPlace};
 pub use cipher::{
-    CipherError, Finished, LayerOpener, LayerSealer, LayerVerifier, NoRandomness, Randomness,
-    SystemRandomness, Verified,
+    CipherError, CipherHalf, Finished, LayerOpener, LayerSealer, LayerVerifier, NoRandomness,
+    Randomness, SystemRandomness, TagsHalf, Verified,
 };
 pub use digest::{Digest, DigestError};
 pub use layer::{

@@ -3,8 +3,9 @@
 use estate::Digest;
 use oci_crypt::LayerOpener;
 
+use crate::ciphering::opening;
 use crate::config::Config;
-use crate::decrypt::{BoundContent, DecryptOptions, OpenedLayer, UnknownPacking};
+use crate::decrypt::{DecryptOptions, OpenedLayer, UnknownPacking};
 use crate::diff_id::DiffIdHasher;
 use crate::error::ImageError;
 use crate::hash::Hasher;
@@ -44,10 +45,10 @@ impl<'o> LayerCheck<'o> {
             plain,
             content,
         } = self;
-        let mut stages = vec![match opened {
-            Some((_, opener)) => opening(*index, opener, plain),
-            None => digesting(plain),
-        }];
+        let mut stages = match opened {
+            Some((_, opener)) => opening(*index, opener, plain).into(),
+            None => vec![digesting(plain)],
+        };
         if let Some(content) = content {
             stages.push(Box::new(|piece| content.update(piece)));
         }
@@ -79,21 +80,10 @@ impl<'o> LayerCheck<'o> {
 }
 
 /// Digests the pieces.
-pub(crate) fn digesting(hasher: &mut Hasher) -> Stage<'_> {
+fn digesting(hasher: &mut Hasher) -> Stage<'_> {
     Box::new(|piece| {
         hasher.update(piece);
         Ok(())
-    })
-}
-
-/// Decrypts the pieces of a layer and digests what comes out.
-fn opening<'s>(index: usize, opener: &'s mut LayerOpener, plain: &'s mut Hasher) -> Stage<'s> {
-    Box::new(move |piece| {
-        plain
-            .update_by(piece.len(), |plain| {
-                piece.replace(|input, output| opener.update_beside(input, output, plain))
-            })
-            .map_err(|source| ImageError::Cipher { index, source })
     })
 }
 
@@ -114,9 +104,6 @@ pub(crate) fn content_check(
             Err(ImageError::Unbound { index })
         };
     };
-    if opened.is_some_and(|opened| is_left(opened, checks)) {
-        return Ok(None);
-    }
     let media_type = opened.map_or(&layer.media_type, |opened| &opened.plain_type);
     let limit = checks.unpacked.of(layer.id.size);
     let hasher =
@@ -136,11 +123,6 @@ pub(crate) fn content_check(
     }
 }
 
-/// Whether whoever unpacks the image compares the content of this layer.
-pub(crate) fn is_left(opened: &OpenedLayer, checks: DecryptOptions) -> bool {
-    opened.is_bound() && checks.bound_content == BoundContent::Leave
-}
-
 /// Unpacks a layer as it passes by.
 pub(crate) struct ContentCheck {
     hasher: DiffIdHasher,
@@ -150,6 +132,11 @@ pub(crate) struct ContentCheck {
 }
 
 impl ContentCheck {
+    /// Whether it takes time: a layer that is not packed is compared by a digest that is there anyway.
+    pub(crate) fn unpacks(&self) -> bool {
+        self.hasher.unpacks()
+    }
+
     /// Takes the next piece of the plain layer.
     pub(crate) fn update(&mut self, piece: &[u8]) -> Result<(), ImageError> {
         let Self { index, limit, .. } = *self;

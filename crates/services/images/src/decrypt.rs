@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use estate::Digest;
 use oci_crypt::{PREFIX, PacketOpener};
 
-use crate::checks::{LayerCheck, content_check, is_left};
+use crate::checks::{ContentCheck, LayerCheck, content_check};
 use crate::config::Config;
 use crate::diff_id::UnpackedLimit;
 use crate::encrypt::Preview;
@@ -16,7 +16,7 @@ use crate::error::ImageError;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
 use crate::nowhere::Nowhere;
 use crate::parallel;
-use crate::pipeline::Run;
+use crate::pipeline::{Run, writing};
 use crate::ports::{BlobId, ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::walk::{Checked, Walk, Work};
@@ -32,19 +32,20 @@ pub struct DecryptOptions {
     pub unknown_packing: UnknownPacking,
     /// Layers that unpack to far more than they are.
     pub unpacked: UnpackedLimit,
-    /// What layers with a binding unpack to.
+    /// What packed layers with a binding unpack to. Decryption alone asks: `verify`, `rekey` and `rebind` always compare it.
     pub bound_content: BoundContent,
 }
 
-/// Whether bound layers are unpacked, to compare their content with the configuration. Their ciphertext, their packed bytes
-/// and their place are verified in any case, and other layers are always unpacked.
+/// Whether bound layers are unpacked, to compare their content with the configuration. Their ciphertext and their place are
+/// verified in any case, and layers without a binding, or not packed, or packed in an unknown way are treated as always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BoundContent {
     /// They are.
     #[default]
     Verify,
-    /// That is left to whoever unpacks the image, as runtimes compare it again. Whoever may encrypt, and that is everybody
-    /// with a public key, can have bound other content to the configuration; [`Decrypted::left`] says how many there were.
+    /// That is left to whoever unpacks the image; runtimes such as containerd compare it again. Whoever may encrypt, and that
+    /// is everybody with a public key, can have bound other content to the configuration, also some that unpacks to any
+    /// size; [`Decrypted::left`] says how many layers there were.
     Leave,
 }
 
@@ -109,7 +110,7 @@ pub struct Decrypted {
     pub layers: usize,
     /// How many of them were bound to nothing: whoever calls should say so.
     pub unbound: usize,
-    /// How many of them were not unpacked: whoever calls should say so.
+    /// How many of them [`BoundContent::Leave`] left unpacked: whoever calls should say so.
     pub left: usize,
 }
 
@@ -253,15 +254,14 @@ impl Decryption<'_> {
     ) -> Result<Checked, ImageError> {
         let mut checked = Checked::default();
         for (index, (layer, opened)) in manifest.layers.iter().zip(opened).enumerate() {
-            content_check(index, layer, opened.as_ref(), config, self.options)?;
+            let opened = opened.as_ref();
+            let content = content_check(index, layer, opened, config, self.options)?;
+            let is_left = content.is_some_and(|content| self.is_left(opened, &content));
             checked.bytes = checked.bytes.saturating_add(layer.id.size);
             checked.readable += usize::from(opened.is_none());
             if let Some(opened) = opened {
                 checked.layers += 1;
-                let counted = [
-                    (&self.unbound, !opened.is_bound()),
-                    (&self.left, is_left(opened, self.options)),
-                ];
+                let counted = [(&self.unbound, !opened.is_bound()), (&self.left, is_left)];
                 for (count, is_one) in counted {
                     count.fetch_add(usize::from(is_one), Ordering::Relaxed);
                 }
@@ -274,6 +274,13 @@ impl Decryption<'_> {
         Ok(checked)
     }
 
+    /// Whether whoever unpacks the image compares the content of this layer.
+    fn is_left(&self, opened: Option<&OpenedLayer>, content: &ContentCheck) -> bool {
+        self.options.bound_content == BoundContent::Leave
+            && opened.is_some_and(OpenedLayer::is_bound)
+            && content.unpacks()
+    }
+
     /// Decrypts, digests, unpacks and writes one layer; its blob gets its name when all of it has been verified.
     fn layer(
         &self,
@@ -283,14 +290,13 @@ impl Decryption<'_> {
         opened: Option<&OpenedLayer>,
         config: &Config,
     ) -> Result<BlobId, ImageError> {
-        let content = content_check(index, layer, opened, config, self.options)?;
+        let content = content_check(index, layer, opened, config, self.options)?
+            .filter(|content| !self.is_left(opened, content));
         let mut check = LayerCheck::new(index, opened, content)?;
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
         let mut stages = check.stages();
-        stages.push(Box::new(|piece| {
-            writer.write(piece).map_err(ImageError::Target)
-        }));
+        stages.push(writing(&mut writer));
         run.carry(reader, stages)?;
         let plain = check.verify(layer)?;
         writer.finish(&plain.digest).map_err(ImageError::Target)?;

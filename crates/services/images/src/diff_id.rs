@@ -103,6 +103,11 @@ impl DiffIdHasher {
         )
     }
 
+    /// Whether there is anything to unpack.
+    pub(crate) fn unpacks(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
     /// Takes the next piece of the packed layer.
     pub(crate) fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {

@@ -4,6 +4,7 @@
 //! nothing; [`ImageTarget`] shows nothing under its final name before all of it was checked.
 
 mod checks;
+mod ciphering;
 mod config;
 mod copy;
 mod decrypt;

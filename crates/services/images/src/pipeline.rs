@@ -2,16 +2,18 @@
 //! which thread does it is all the same. One thread alone carries each piece to its end, while it is in that core's cache; where
 //! cores are idle, more threads help.
 
+mod piece;
+
 use std::collections::VecDeque;
 use std::num::NonZero;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::error::ImageError;
-use crate::ports::BlobReader;
+use crate::ports::{BlobReader, BlobWriter};
 use crate::progress::Progress;
+pub(crate) use piece::Piece;
 
 /// What happens to each piece of a blob, in the order of the blob.
 pub(crate) type Stage<'a> = Box<dyn FnMut(&mut Piece) -> Result<(), ImageError> + Send + 'a>;
@@ -121,57 +123,9 @@ impl Drop for Core<'_> {
     }
 }
 
-/// Some bytes of a blob, and room for what becomes of them.
-pub(crate) struct Piece {
-    bytes: Box<[u8]>,
-    room: Box<[u8]>,
-    length: usize,
-}
-
-impl Piece {
-    fn new() -> Self {
-        Self {
-            bytes: vec![0; PIECE].into(),
-            room: vec![0; PIECE].into(),
-            length: 0,
-        }
-    }
-
-    /// Puts other bytes, of the same number, into the place of these; gives `work` both.
-    pub(crate) fn replace<E>(
-        &mut self,
-        work: impl FnOnce(&[u8], &mut [u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (bytes, _) = self.bytes.split_at(self.length);
-        let (room, _) = self.room.split_at_mut(self.length);
-        work(bytes, room)?;
-        std::mem::swap(&mut self.bytes, &mut self.room);
-        Ok(())
-    }
-
-    /// Fills it as far as the stream goes; `true` at its end.
-    fn fill(&mut self, reader: &mut dyn BlobReader) -> Result<bool, ImageError> {
-        self.length = 0;
-        while let Some(rest) = self
-            .bytes
-            .get_mut(self.length..)
-            .filter(|rest| !rest.is_empty())
-        {
-            match reader.read(rest).map_err(ImageError::Source)? {
-                0 => return Ok(true),
-                count => self.length += count,
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Deref for Piece {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.bytes.split_at(self.length).0
-    }
+/// Writes the pieces.
+pub(crate) fn writing<'s>(writer: &'s mut Box<dyn BlobWriter + '_>) -> Stage<'s> {
+    Box::new(|piece| writer.write(piece).map_err(ImageError::Target))
 }
 
 /// A blob on its way.
@@ -386,8 +340,6 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// With its room for the other form it fits a core's own cache. Other sizes were not measured in the pipeline.
-const PIECE: usize = 256 * 1024;
 /// So many pieces go on one thread: 1 MiB.
 const SMALL: u64 = 4;
 /// Bounds the memory for pieces to 16 MiB on the largest machines.

@@ -13,7 +13,7 @@ use crate::error::ImageError;
 use crate::manifest::{Manifest, RawManifest};
 use crate::nowhere::Nowhere;
 use crate::parallel;
-use crate::pipeline::{Run, Stage};
+use crate::pipeline::{Run, Stage, writing};
 use crate::ports::{BlobWriter, ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::recipients::Recipients;
@@ -271,9 +271,7 @@ impl Rebinding<'_> {
         };
         let mut stages: Vec<Stage<'_>> = Vec::new();
         if let Some(writer) = &mut writer {
-            stages.push(Box::new(|piece| {
-                writer.write(piece).map_err(ImageError::Target)
-            }));
+            stages.push(writing(writer));
         }
         stages.extend(check.stages());
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;

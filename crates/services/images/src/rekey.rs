@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, SystemRandomness, media_type};
+use estate::Digest;
+use oci_crypt::{LayerSealer, PacketOpener, PacketWrapper, media_type};
 
 use crate::checks::{ContentCheck, LayerCheck, content_check};
+use crate::ciphering::{sealer, sealing_again};
 use crate::config::Config;
 use crate::decrypt::{DecryptOptions, KeyRing, OpenedLayer};
 use crate::encrypt::Preview;
@@ -12,11 +14,11 @@ use crate::error::ImageError;
 use crate::manifest::{Manifest, RawManifest};
 use crate::nowhere::Nowhere;
 use crate::parallel;
-use crate::pipeline::Run;
+use crate::pipeline::{Run, writing};
 use crate::ports::{ImageSource, ImageTarget};
 use crate::progress::{Progress, Silent};
 use crate::recipients::Recipients;
-use crate::sealed::{Place, Sealed, sealing_again};
+use crate::sealed::{Place, Sealed};
 use crate::select::Platform;
 use crate::walk::{Checked, Walk, Work};
 use crate::wrapping::wrap_all;
@@ -36,7 +38,7 @@ pub struct RekeyOptions<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rekeyed {
     /// Digest of the manifest or index that the target's name now stands for.
-    pub digest: estate::Digest,
+    pub digest: Digest,
     /// Layers with new keys, over all platforms.
     pub layers: usize,
     /// Layers that were readable before, and still are.
@@ -120,7 +122,12 @@ impl Work for Rekeying<'_> {
         let opened = self.keys.take(&manifest, config)?;
         let sealed = parallel::for_each(run, manifest.layers.len(), |index| {
             let opened = opened.get(index).and_then(Option::as_ref);
-            self.layer(run, &manifest, config, index, opened)
+            let place = Place {
+                manifest: &manifest,
+                config,
+                index,
+            };
+            self.layer(run, &place, opened)
         })?;
         let keys = sealed.iter().enumerate();
         let keys: Vec<_> = keys
@@ -186,56 +193,47 @@ impl Rekeying<'_> {
         content_check(index, layer, opened, config, checks)
     }
 
-    /// Decrypts, checks and encrypts one layer, piece by piece; it gets its name when all of it was verified.
+    /// Checks one layer, decrypts and encrypts it if it is encrypted, and writes it; it gets its name when all of it was verified.
     fn layer(
         &self,
         run: &Run<'_>,
-        manifest: &Manifest,
-        config: &Config,
-        index: usize,
+        place: &Place<'_>,
         opened: Option<&OpenedLayer>,
     ) -> Result<Option<Sealed>, ImageError> {
+        let (manifest, config, index) = (place.manifest, place.config, place.index);
         let layer = manifest.layers.get(index).ok_or(ImageError::Interrupted)?;
         let content = self.content_check(manifest, config, index, opened)?;
         let mut check = LayerCheck::new(index, opened, content)?;
-        let mut sealer = match opened {
-            Some(_) => Some(
-                LayerSealer::new(&mut SystemRandomness).map_err(|_| ImageError::NoRandomness)?,
-            ),
-            None => None,
-        };
+        let mut fresh = opened.map(|_| sealer()).transpose()?;
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
         let mut stages = check.stages();
-        if let Some(sealer) = &mut sealer {
-            stages.push(sealing_again(index, sealer));
-        }
-        stages.push(Box::new(|piece| {
-            writer.write(piece).map_err(ImageError::Target)
-        }));
+        stages.extend(fresh.as_mut().map(|fresh| sealing_again(index, fresh)));
+        stages.push(writing(&mut writer));
         run.carry(reader, stages)?;
-        let plain = check.verify(layer)?;
-        let (Some(sealer), Some(opened)) = (sealer, opened) else {
-            writer
-                .finish(&layer.id.digest)
-                .map_err(ImageError::Target)?;
-            return Ok(None);
+        let plain = check.verify(layer)?.digest;
+        let sealed = match (fresh, opened) {
+            (Some(fresh), Some(opened)) => Some(self.sealed(fresh, opened, plain, place)?),
+            _ => None,
         };
-        let place = Place {
-            manifest,
-            config,
-            index,
-        };
+        let digest = sealed.as_ref().map_or(plain, |sealed| sealed.id.digest);
+        writer.finish(&digest).map_err(ImageError::Target)?;
+        Ok(sealed)
+    }
+
+    fn sealed(
+        &self,
+        fresh: LayerSealer,
+        opened: &OpenedLayer,
+        plain: Digest,
+        place: &Place<'_>,
+    ) -> Result<Sealed, ImageError> {
         // OCI's name for the type; one that is not known here keeps its own.
-        let media_type =
-            media_type::encrypted(&opened.plain_type).unwrap_or_else(|_| layer.media_type.clone());
-        let sealed = Sealed::of(sealer.finish(), plain.digest, &media_type, &place)?;
-        writer
-            .finish(&sealed.id.digest)
-            .map_err(ImageError::Target)?;
-        if !opened.is_bound() {
-            self.unbound.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(Some(sealed))
+        let media_type = media_type::encrypted(&opened.plain_type)
+            .unwrap_or_else(|_| format!("{}+encrypted", opened.plain_type));
+        let sealed = Sealed::of(fresh, plain, &media_type, place)?;
+        self.unbound
+            .fetch_add(usize::from(!opened.is_bound()), Ordering::Relaxed);
+        Ok(sealed)
     }
 }

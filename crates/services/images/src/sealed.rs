@@ -2,40 +2,14 @@
 
 use estate::Digest;
 use oci_crypt::{
-    Binding, Bound, Finished, KeyPacket, LayerSealer, PREFIX, PrivateOptions, PublicOptions,
-    SealError, annotations_of, media_type,
+    Binding, Bound, KeyPacket, LayerSealer, PREFIX, PrivateOptions, PublicOptions, SealError,
+    annotations_of, media_type,
 };
 
 use crate::config::Config;
 use crate::error::ImageError;
-use crate::hash::Hasher;
 use crate::manifest::{Descriptor, Manifest};
-use crate::pipeline::Stage;
 use crate::ports::BlobId;
-
-/// Encrypts the pieces of a layer and digests what they were.
-pub(crate) fn sealing<'s>(
-    index: usize,
-    sealer: &'s mut LayerSealer,
-    plain: &'s mut Hasher,
-) -> Stage<'s> {
-    Box::new(move |piece| {
-        plain
-            .update_by(piece.len(), |plain| {
-                piece.replace(|input, output| sealer.update_beside(input, output, plain))
-            })
-            .map_err(|source| ImageError::Cipher { index, source })
-    })
-}
-
-/// Encrypts pieces that were digested before.
-pub(crate) fn sealing_again(index: usize, sealer: &mut LayerSealer) -> Stage<'_> {
-    Box::new(move |piece| {
-        piece
-            .replace(|input, output| sealer.update(input, output))
-            .map_err(|source| ImageError::Cipher { index, source })
-    })
-}
 
 /// Where a layer lies.
 pub(crate) struct Place<'a> {
@@ -53,13 +27,17 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Binds the key of a finished layer to its place.
+    /// Ends a layer and binds its key to its place.
     pub(crate) fn of(
-        finished: Finished,
+        sealer: LayerSealer,
         plain: Digest,
         media_type: &str,
         place: &Place<'_>,
     ) -> Result<Self, ImageError> {
+        let index = place.index;
+        let finished = sealer
+            .finish()
+            .map_err(|source| ImageError::Cipher { index, source })?;
         let id = BlobId {
             digest: Digest::from_bytes(*finished.digest.as_bytes()),
             size: finished.size,

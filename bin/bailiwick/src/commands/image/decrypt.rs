@@ -31,8 +31,9 @@ pub(super) struct DecryptArgs {
     accept_unknown_packing: bool,
     #[command(flatten)]
     unpack: UnpackArgs,
-    /// Don't unpack bound layers to compare them with the configuration: several times faster, and runtimes do it when they
-    /// unpack. Whoever has a public key can have bound other content to the configuration.
+    /// Don't unpack packed, bound layers to compare them with the configuration: several times faster where they were really
+    /// pressed. For runtimes that compare it when they unpack, as containerd does: whoever has a public key can have bound
+    /// other content to the configuration.
     #[arg(long)]
     leave_content: bool,
     /// Let the plain image say which encrypted one it was, as is done for an image that was named by its digest or is signed.

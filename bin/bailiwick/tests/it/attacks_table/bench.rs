@@ -305,6 +305,7 @@ fn sealed_as_peers_do(plain: &Image, folder: &Path, recipient: &EncryptionKey) -
         sealer.update(&bytes, &mut ciphertext).unwrap();
         let (public, private) = sealer
             .finish()
+            .unwrap()
             .into_options(oci_crypt::Digest::of(&bytes), Bound::Unbound);
         let annotations = seal_annotations(&public, &private, &[&wrapper]).unwrap();
         image.replace_layer(index, |layer| *layer = ciphertext);

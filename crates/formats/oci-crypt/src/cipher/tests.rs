@@ -28,7 +28,7 @@ impl Randomness for Broken {
 fn seal(plain: &[u8], splits: &[usize]) -> (Vec<u8>, Finished) {
     let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     let ciphertext = run(plain, splits, |input, output| sealer.update(input, output));
-    (ciphertext, sealer.finish())
+    (ciphertext, sealer.finish().unwrap())
 }
 
 fn run(
@@ -70,7 +70,7 @@ fn a_known_layer_has_its_known_ciphertext() {
     sealer
         .update(b"The bailiff's word.", &mut ciphertext)
         .unwrap();
-    let finished = sealer.finish();
+    let finished = sealer.finish().unwrap();
     assert_eq!(
         hex::encode(ciphertext),
         "35cef64e2cee797075a79fb4c662d7bbc1d6de"
@@ -135,6 +135,37 @@ fn a_shorter_a_longer_and_another_layer_are_found() {
 }
 
 #[test]
+fn what_only_one_half_saw_is_no_layer() {
+    let (plain, mut output) = ([7; 100], [0; 100]);
+    let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
+    sealer.danger_halves().0.apply(&plain, &mut output).unwrap();
+    assert!(matches!(
+        sealer.finish().map(drop),
+        Err(CipherError::Halves {
+            cipher: 100,
+            tags: 0
+        })
+    ));
+    let (ciphertext, finished) = seal(&plain, &[]);
+    let mut opener = LayerOpener::new(&finished.key, &PublicOptions::new(finished.hmac)).unwrap();
+    let (mut cipher, mut tags) = opener.danger_halves();
+    tags.update(&ciphertext, &mut Sha256::new(), &plain)
+        .unwrap();
+    assert!(matches!(
+        tags.update(&ciphertext, &mut Sha256::new(), &plain[1..]),
+        Err(CipherError::Lengths { .. })
+    ));
+    cipher.apply(&ciphertext[1..], &mut output[1..]).unwrap();
+    assert_eq!(
+        opener.finish(),
+        Err(CipherError::Halves {
+            cipher: 99,
+            tags: 100
+        })
+    );
+}
+
+#[test]
 fn buffers_of_different_length_are_refused() {
     let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     let refused = sealer.update(&[0; 16], &mut [0; 17]);
@@ -167,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn the_digest_beside_changes_nothing_and_is_the_plaintext_s(
+    fn both_halves_give_what_the_whole_gives_and_the_digest_of_the_plaintext(
         len in 0..3 * PIECE + 100,
         seed in any::<u8>(),
         sealing in prop::collection::vec(0..PIECE + 40, 0..6),
@@ -176,17 +207,21 @@ proptest! {
         let plain: Vec<u8> = (0..len).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
         let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
         let mut beside = Sha256::new();
+        let (mut cipher, mut tags) = sealer.danger_halves();
         let ciphertext = run(&plain, &sealing, |input, output| {
-            sealer.update_beside(input, output, &mut beside)
+            cipher.apply(input, output)?;
+            tags.update(output, &mut beside, input)
         });
-        let finished = sealer.finish();
+        let finished = sealer.finish().unwrap();
         prop_assert_eq!(Digest::from_sha256(beside.finish()), Digest::of(&plain));
         prop_assert_eq!(open(&ciphertext, &opening, &finished).unwrap(), plain.clone());
         let public = PublicOptions::new(finished.hmac);
         let mut opener = LayerOpener::new(&finished.key, &public).unwrap();
         let mut beside = Sha256::new();
+        let (mut cipher, mut tags) = opener.danger_halves();
         let opened = run(&ciphertext, &opening, |input, output| {
-            opener.update_beside(input, output, &mut beside)
+            cipher.apply(input, output)?;
+            tags.update(input, &mut beside, output)
         });
         prop_assert_eq!(opener.finish().unwrap().digest, finished.digest);
         prop_assert_eq!(Digest::from_sha256(beside.finish()), Digest::of(&plain));

@@ -63,7 +63,7 @@ impl Keys {
         let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
         let mut ciphertext = vec![0; plain.len()];
         sealer.update(plain, &mut ciphertext).unwrap();
-        let finished = sealer.finish();
+        let finished = sealer.finish().unwrap();
         let binding = Binding {
             ciphertext: finished.digest,
             size: finished.size,

@@ -1,8 +1,9 @@
 //! What is done to each manifest of an image that is encrypted.
 
-use oci_crypt::{LayerSealer, PacketWrapper, PrivateOptions, SystemRandomness, media_type};
+use oci_crypt::{PacketWrapper, PrivateOptions, media_type};
 
 use super::EncryptOptions;
+use crate::ciphering::{sealer, sealing};
 use crate::config::Config;
 use crate::copy;
 use crate::decrypt::{KeyRing, OpenedLayer};
@@ -12,9 +13,9 @@ use crate::manifest::{Descriptor, Manifest, RawManifest};
 use crate::media;
 use crate::packets;
 use crate::parallel;
-use crate::pipeline::Run;
+use crate::pipeline::{Run, writing};
 use crate::ports::{ImageSource, ImageTarget};
-use crate::sealed::{Place, Sealed, sealing};
+use crate::sealed::{Place, Sealed};
 use crate::statement_carry::Signing;
 use crate::walk::{Checked, Work};
 use crate::wrapping::wrap_all;
@@ -171,28 +172,22 @@ impl Encryption<'_> {
         let media_type = encrypted_type(index, layer)?;
         let reader = self.source.blob(&layer.id).map_err(ImageError::Source)?;
         let mut writer = self.target.write_blob().map_err(ImageError::Target)?;
-        let mut sealer =
-            LayerSealer::new(&mut SystemRandomness).map_err(|_| ImageError::NoRandomness)?;
+        let mut sealer = sealer()?;
         let mut plain = Hasher::new();
-        run.carry(
-            reader,
-            vec![
-                sealing(index, &mut sealer, &mut plain),
-                Box::new(|piece| writer.write(piece).map_err(ImageError::Target)),
-            ],
-        )?;
+        let mut stages = Vec::from(sealing(index, &mut sealer, &mut plain));
+        stages.push(writing(&mut writer));
+        run.carry(reader, stages)?;
         if plain.finish() != layer.id {
             return Err(ImageError::WrongDigest {
                 digest: layer.id.digest,
             });
         }
-        let finished = sealer.finish();
         let place = Place {
             manifest,
             config,
             index,
         };
-        let sealed = Sealed::of(finished, layer.id.digest, &media_type, &place)?;
+        let sealed = Sealed::of(sealer, layer.id.digest, &media_type, &place)?;
         writer
             .finish(&sealed.id.digest)
             .map_err(ImageError::Target)?;

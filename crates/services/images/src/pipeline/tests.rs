@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use super::piece::PIECE;
 use super::*;
 use crate::error::Kind;
 use crate::ports::PortError;

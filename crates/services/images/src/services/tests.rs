@@ -63,7 +63,11 @@ fn opener(service: Arc<Fake>) -> ServiceOpener {
 fn options() -> PrivateOptions {
     let sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     let digest = oci_crypt::Digest::of(b"plain");
-    sealer.finish().into_options(digest, Bound::Unbound).1
+    sealer
+        .finish()
+        .unwrap()
+        .into_options(digest, Bound::Unbound)
+        .1
 }
 
 fn packet(scheme: &str, options: &PrivateOptions) -> KeyPacket {

@@ -5,10 +5,11 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use images::{
-    BoundContent, DecryptOptions, EncryptOptions, ImageError, LayerChoice, Silent, encrypt_with,
+    BoundContent, DecryptOptions, EncryptOptions, ImageError, LayerChoice, RekeyOptions, Silent,
+    VerifyOptions, encrypt_with, rekey, verify,
 };
 
-use crate::build::{GZIP, Person, image};
+use crate::build::{GZIP, Person, TAR, image};
 use crate::limits::with_layer;
 use crate::memory::Memory;
 use crate::unbound::peers_image;
@@ -45,12 +46,50 @@ fn what_is_left_comes_back_as_it_was_and_everything_else_is_verified() {
     let ann = Person::new();
     let encrypted = ann.encrypts(&image("a"));
     let (result, target) = ann.decrypts_with(&encrypted, leaves());
-    assert_eq!(result.unwrap().left, 3);
+    // The one between them is not packed.
+    assert_eq!(result.unwrap().left, 2);
     assert_eq!(target.root_json(), image("a").root_json());
 
     encrypted.edit(|json| json["layers"].as_array_mut().unwrap().swap(0, 2));
     let (result, target) = ann.decrypts_with(&encrypted, leaves());
     assert!(matches!(result, Err(ImageError::BoundElsewhere { .. })));
+    assert!(!target.is_published());
+}
+
+#[test]
+fn what_costs_nothing_is_compared_and_what_nobody_can_compare_is_refused() {
+    let ann = Person::new();
+    let forged = ann.encrypts(&with_layer(TAR, b"not what the configuration says"));
+    let (result, target) = ann.decrypts_with(&forged, leaves());
+    assert!(matches!(result, Err(ImageError::DiffId { index: 0 })));
+    assert!(!target.is_published());
+    let wasm = "application/vnd.wasm.content.layer.v1+wasm";
+    let unknown = ann.encrypts(&with_layer(wasm, b"of a packing that is not known"));
+    let (result, target) = ann.decrypts_with(&unknown, leaves());
+    assert!(matches!(result, Err(ImageError::UnknownPacking { .. })));
+    assert!(!target.is_published());
+}
+
+#[test]
+fn verify_and_rekey_leave_nothing() {
+    let ann = Person::new();
+    let opener = ann.opener();
+    let forged = ann.encrypts(&with_layer(GZIP, &gzip(b"not what the configuration says")));
+    let options = VerifyOptions {
+        openers: vec![&opener],
+        checks: leaves(),
+        ..VerifyOptions::default()
+    };
+    let verified = verify(&forged, &options, &Silent).map(drop);
+    assert!(matches!(verified, Err(ImageError::DiffId { index: 0 })));
+    let options = RekeyOptions {
+        openers: vec![&opener],
+        checks: leaves(),
+        ..RekeyOptions::default()
+    };
+    let target = Memory::default();
+    let rekeyed = rekey(&forged, &target, &ann.recipients(), &options, &Silent).map(drop);
+    assert!(matches!(rekeyed, Err(ImageError::DiffId { index: 0 })));
     assert!(!target.is_published());
 }
 

@@ -22,6 +22,7 @@ fn seal_as_peer(person: &Person, memory: &Memory, layer: &mut Value, claimed: &[
     sealer.update(&plain, &mut ciphertext).unwrap();
     let (public, private) = sealer
         .finish()
+        .unwrap()
         .into_options(oci_crypt::Digest::of(claimed), Bound::Unbound);
     let key = EncryptionKey::from_jwk(&parse_public(&person.public).unwrap()).unwrap();
     let annotations: BTreeMap<String, String> =

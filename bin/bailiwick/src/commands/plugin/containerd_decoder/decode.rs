@@ -1,7 +1,7 @@
 //! The decoder's core, over any reader and writer: finds the key, compares its binding with the layer before the first byte
 //! of plaintext leaves, and holds the last piece back until digest and HMAC were verified.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use evidence::request::LayerDescriptor;
 use oci_crypt::{
@@ -154,11 +154,25 @@ fn stream(
         std::mem::swap(&mut held, &mut new);
     }
     check_end(total, layer, opener.finish())?;
-    plaintext
-        .write_all(&held)
-        .and_then(|()| plaintext.write_all(&new))
-        .map_err(Refusal::Write)?;
+    write_both(plaintext, &held, &new).map_err(Refusal::Write)?;
     plaintext.flush().map_err(Refusal::Write)
+}
+
+/// One call for what was held back and what follows, so that the reader is woken once.
+fn write_both(to: &mut dyn Write, one: &[u8], other: &[u8]) -> io::Result<()> {
+    let mut slices = [IoSlice::new(one), IoSlice::new(other)];
+    let mut rest = slices.as_mut_slice();
+    // Empty ones are left out: a write of nothing would look like the end.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match to.write_vectored(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut rest, count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Length, HMAC and digest, in the order in which they explain most.

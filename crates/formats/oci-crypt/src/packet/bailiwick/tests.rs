@@ -12,7 +12,10 @@ const AUTHORITY: &str = "spiffe://prod.example";
 const RESOURCE: &str = "medrec";
 
 fn options() -> PrivateOptions {
-    let finished = LayerSealer::new(&mut SystemRandomness).unwrap().finish();
+    let finished = LayerSealer::new(&mut SystemRandomness)
+        .unwrap()
+        .finish()
+        .unwrap();
     finished.into_options(Digest::of(b""), Bound::Unbound).1
 }
 

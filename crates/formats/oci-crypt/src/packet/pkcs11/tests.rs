@@ -77,7 +77,7 @@ fn binding() -> Binding {
 fn options(bound: Bound) -> PrivateOptions {
     let sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     let plain = Digest::of(b"plain");
-    sealer.finish().into_options(plain, bound).1
+    sealer.finish().unwrap().into_options(plain, bound).1
 }
 
 fn full() -> PrivateOptions {
@@ -191,7 +191,10 @@ fn of_all_packets_that_open_the_fullest_binding_counts() {
     let (public, private) = {
         let sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
         let bound = Bound::Full(Box::new(binding()));
-        sealer.finish().into_options(Digest::of(b"plain"), bound)
+        sealer
+            .finish()
+            .unwrap()
+            .into_options(Digest::of(b"plain"), bound)
     };
     let packets = keys.map(|key| wrapped(&private, vec![key]));
     let bound = |packets: &[&KeyPacket], openers: &[&dyn PacketOpener]| {

@@ -95,7 +95,7 @@ fn seal(length: usize, to: To) -> Sealed {
     let mut ciphertext = vec![0; length];
     let mut sealer = LayerSealer::new(&mut SystemRandomness).unwrap();
     sealer.update(&plain, &mut ciphertext).unwrap();
-    let finished = sealer.finish();
+    let finished = sealer.finish().unwrap();
     let (digest, size) = (finished.digest, finished.size);
     let binding = Binding {
         ciphertext: digest,
@@ -452,6 +452,41 @@ fn a_refusal_is_final_and_tells_why() {
         "{said}"
     );
     assert!(out.is_empty());
+}
+
+/// Takes a few bytes of one slice at a time, with pauses.
+struct Slow(Vec<u8>, bool);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1 = !self.1;
+        if self.1 {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let taken = bytes.len().min(3);
+        self.0.extend(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn both_ends_of_a_layer_leave_whole_and_in_order() {
+    for (one, other) in [
+        ("", ""),
+        ("held", ""),
+        ("", "new"),
+        ("held back", "and new"),
+    ] {
+        let mut slow = Slow(Vec::new(), false);
+        write_both(&mut slow, one.as_bytes(), other.as_bytes()).unwrap();
+        assert_eq!(slow.0, [one, other].concat().as_bytes());
+    }
+    let full = write_both(&mut [0; 3].as_mut_slice(), b"more", b"than fits");
+    assert_eq!(full.unwrap_err().kind(), ErrorKind::WriteZero);
 }
 
 #[test]
