@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::images::{Desk, json};
+use crate::promotions::{LAYER, layout};
 use crate::runner::run;
 
 /// The members that the document promises for a command, and the answer has to have unless they don't apply.
@@ -65,12 +66,13 @@ fn writing_commands_answer_with_what_is_documented() {
     assert_eq!((&done["layers"], &done["kept"]), (&1.into(), &0.into()));
     assert_eq!(done["readableLayers"], 0);
     let decrypt = "decrypt @new:1 @back:1 --key $ann.key";
-    shown(&desk, "decrypt", decrypt, &["former", "unbound"]);
+    let unread = ["former", "unbound", "contentLeft"];
+    shown(&desk, "decrypt", decrypt, &unread);
     let back = answer(&desk, "decrypt", decrypt, &[]);
     assert_eq!(back["former"], done["digest"]);
     assert_eq!(
-        (&back["provenance"], &back["unbound"]),
-        (&false.into(), &0.into())
+        (&back["provenance"], &back["unbound"], &back["contentLeft"]),
+        (&false.into(), &0.into(), &0.into())
     );
     let rekey = "rekey @new:1 @rekeyed:1 --to jwe:$bob.pub --key $ann.key";
     shown(&desk, "rekey", rekey, &["moved"]);
@@ -95,6 +97,20 @@ fn writing_commands_answer_with_what_is_documented() {
         (desk.opens("@new:1", "ann"), desk.opens("@new:1", "bob")),
         (3, 0)
     );
+}
+
+#[test]
+fn content_is_left_to_the_runtime_on_demand_and_counted() {
+    let desk = Desk::new();
+    let text = "this unpacks to nothing";
+    layout(&desk.path("broken"), text, &format!("{LAYER}+gzip"));
+    let encrypted = desk.image("encrypt @broken:1 @sealed:1 --to jwe:$ann.pub");
+    assert_eq!(encrypted.status, 0, "{encrypted:?}");
+    let decrypt = "decrypt @sealed:1 @back:1 --key $ann.key";
+    let refused = desk.image(decrypt);
+    assert_eq!(refused.status, 4, "{refused:?}");
+    let left = answer(&desk, "decrypt", &format!("{decrypt} --leave-content"), &[]);
+    assert_eq!(left["contentLeft"], 1);
 }
 
 #[test]
