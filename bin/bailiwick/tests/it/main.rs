@@ -15,6 +15,7 @@ mod key_provider;
 mod oci_runtime;
 mod people;
 mod promotions;
+mod randomness;
 mod runner;
 mod server_init;
 mod svid;

@@ -144,6 +144,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn members_without_bytes_are_taken_by_the_thousand() {
+        let mut packed = gzip(b"", 6).repeat(3000);
+        packed.extend(gzip(b"text", 6));
+        assert_eq!(unpack([&*packed]).unwrap(), b"text");
+        packed.truncate(packed.len() - 1);
+        assert!(unpack(packed.chunks(7)).is_err());
+    }
+
+    #[test]
+    fn a_header_with_a_long_name_and_a_checksum_of_its_own_is_read_and_checked() {
+        let mut header = vec![0x1f, 0x8b, 8, 0x02 | 0x08, 0, 0, 0, 0, 0, 255];
+        header.extend([b'n'; 70_000]);
+        header.push(0);
+        let mut checksum = flate2::Crc::new();
+        checksum.update(&header);
+        let mut packed = header.clone();
+        packed.extend(&checksum.sum().to_le_bytes()[..2]);
+        packed.extend(&gzip(b"text", 6)[10..]);
+        assert_eq!(unpack(packed.chunks(999)).unwrap(), b"text");
+        packed[header.len()] ^= 1;
+        assert!(unpack(packed.chunks(999)).is_err());
+    }
+
     proptest! {
         #[test]
         fn any_members_in_any_pieces_come_out_whole(
